@@ -1,0 +1,74 @@
+"""Curves of any series over seeds, for studies, sweeps and single trainings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bfc_core.figures.book import figure
+from bfc_core.figures.data import Row, Study, grouped, interval_rule, over_seeds, positive
+from bfc_core.figures.parts import PANEL_WIDTH, Spec, bands, grid, nothing, page, seed_lines, titled, where
+from bfc_core.figures.theme import Theme, decades, log_axis
+
+TITLE = "Curves"
+MOST_PANELS = 12
+FLOOR = 1e-8
+OWN = ("key", "layer", "step", "value", "seed", "stage", "readout")
+
+
+@figure("curves", TITLE, "correction", "sweep", "information_gap", "train")
+def draw(study: Study, theme: Theme) -> dict[str, Any]:
+    """Every recorded series against the step: seeds thin, median thick, band the interval; logarithmic where it can be.
+
+    One panel a series and layer; colours tell apart what else varies: schedules, or points of a grid.
+    """
+    rows = [row for row in study.rows("curves") or study.rows("boundaries") if row["value"] is not None]
+    if not rows:
+        return nothing(TITLE, "No series were recorded.", theme)
+    points = [_point(row) for row in rows]
+    panels = list(dict.fromkeys(row["panel"] for row in points))[:MOST_PANELS]
+    points = [row for row in points if row["panel"] in panels]
+    seeds = max(len({row["seed"] for row in group}) for group in grouped(points, "panel", "what").values())
+    medians = [
+        {"panel": panel, "what": what, "step": step} | over_seeds((row["value"] for row in group), 0, 0.0)
+        for (panel, what, step), group in grouped(points, "panel", "what", "step").items()
+    ]
+    whats = list(dict.fromkeys(row["what"] for row in points))
+    body = grid([_panel(panel, points, whats, theme) for panel in panels])
+    words = (interval_rule(seeds) if seeds > 1 else "One run.",)
+    return page(TITLE, words, {"points": points, "medians": medians}, body, theme)
+
+
+def _point(row: Row) -> Row:
+    """The row's panel, and what tells it from others in it."""
+    layer = f", layer {row['layer']}" if row["layer"] is not None else ""
+    others = [str(row[name]).replace("_", " ") for name in row if name not in OWN and row[name] is not None]
+    return {
+        "panel": titled(f"{row['key'].replace('_', ' ')}{layer}", row.get("readout") or ""),
+        "what": " · ".join(others) or "run",
+        "seed": row.get("seed") or 0,
+        "step": row["step"],
+        "value": row["value"],
+    }
+
+
+def _panel(panel: str, points: list[Row], whats: list[str], theme: Theme) -> Spec:
+    here = [row["value"] for row in points if row["panel"] == panel]
+    x = {"field": "step", "type": "quantitative", "axis": {"title": "step", "tickCount": 5}}
+    y: Spec = {"type": "quantitative"}
+    if all(positive(value) for value in here) and max(here) > 10 * min(here):
+        y |= log_axis(decades(here, FLOOR), None)
+    else:
+        y |= {"scale": {"zero": False}, "axis": {"title": None}}
+    legend = {
+        "orient": "bottom",
+        "title": None,
+        "columns": 4,
+        "symbolType": "stroke",
+        "symbolOpacity": 1,
+        "symbolLimit": 40,
+    }
+    hues = [theme.hues[i % len(theme.hues)] for i in range(len(whats))]
+    colour = {"field": "what", "type": "nominal", "scale": {"domain": whats, "range": hues}, "legend": legend}
+    keep = where(panel=panel)
+    layers = [seed_lines("points", keep, x, y, colour), *bands("medians", keep, x, y, colour)]
+    return {"title": panel, "width": PANEL_WIDTH, "height": 220, "layer": layers}

@@ -1,0 +1,109 @@
+"""Figure 4: how much is corrected, and what it buys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from bfc_core.figures.book import figure
+from bfc_core.figures.data import Row, Study, grouped, over_seeds, positive, readouts, verdict_words
+from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
+from bfc_core.figures.theme import Theme, decades, log_axis
+
+TITLE = "How much"
+LEAST = 1e-4
+
+
+@figure("how_much", TITLE, "correction")
+def draw(study: Study, theme: Theme) -> dict[str, Any]:
+    """Gain over freezing everything (k = 0) against λ, the part of a layer's whole change that correction makes.
+
+    One dot a window, layer and seed, coloured by layer; hollow: the same levels trained as long before the higher ones
+    came. Far left and high up is a small correction that pays.
+    """
+    points = _points(study)
+    if not points:
+        return nothing(TITLE, "No layer moved while a window was open, or λ was not measured.", theme)
+    medians = []
+    for (readout, layer, how, window, top), rows in grouped(
+        points, "readout", "layer", "how", "window", "top"
+    ).items():
+        x = over_seeds((row["moved"] for row in rows), len(rows), math.inf)
+        y = over_seeds((row["gain"] for row in rows), len(rows), -math.inf)
+        place = {"readout": readout, "layer": layer, "how": how, "window": window, "top": top}
+        medians.append({**place, "moved": x["median"], "gain": y["median"]})
+    ticks = decades((row["moved"] for row in points), LEAST, 10.0)
+    layers = sorted({row["layer"] for row in points})
+    colours = {layer: theme.hues[i % len(theme.hues)] for i, layer in enumerate(layers)}
+    panels = [_panel(readout, ticks, colours, theme) for readout in readouts(points)]
+    words = (
+        f"n = {study.seeds} seeds: small dots; large: medians, with their window (l, k). Hollow: control of equal updates.",
+        "λ = (1 − c(before, after)) / (1 − c(initial, after)), c being linear CKA corrected for chance.",
+        verdict_words(study.claims("correction_is_local")),
+    )
+    return page(TITLE, words, {"points": points, "medians": medians}, grid(panels), theme)
+
+
+def _points(study: Study) -> list[Row]:
+    rows = [
+        row for row in study.rows("how_deep") if positive(row["relative_test_error"]) and row["train_up_to"]
+    ]
+    none = {
+        (row["readout"], row["seed"], row["train_up_to"]): row["relative_test_error"]
+        for row in rows
+        if row["free"] == 0
+    }
+    found = []
+    for row in rows:
+        frozen = none.get((row["readout"], row["seed"], row["train_up_to"]))
+        for name in (name for name in row if name.startswith("lambda_")):
+            layer = int(name.removeprefix("lambda_"))
+            freed = row["train_up_to"] - row["free"] < layer <= row["train_up_to"]
+            if frozen and freed and positive(row[name]):
+                found.append(_point(row, layer, row[name], frozen))
+    return found
+
+
+def _point(row: Row, layer: int, moved: float, frozen: float) -> Row:
+    return {
+        "readout": row["readout"],
+        "seed": row["seed"],
+        "layer": f"level {layer}",
+        "how": "equal updates" if row["control"] == "equal_updates" else "window",
+        "top": layer == row["train_up_to"],
+        "window": f"({row['train_up_to']}, {row['free']})",
+        "moved": max(moved, LEAST),
+        "gain": math.log10(frozen / row["relative_test_error"]),
+    }
+
+
+def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: Theme) -> Spec:
+    keep = where(readout=readout)
+    x = {"field": "moved", "type": "quantitative", **log_axis(ticks, "λ")}
+    y = {"field": "gain", "type": "quantitative", "axis": {"title": "gain over k = 0, log₁₀", "tickCount": 6}}
+    colour = nominal("layer", colours, columns=6)
+    colour["legend"]["symbolType"] = "circle"
+    fill = {
+        "condition": {"test": "datum.how === 'equal updates'", "value": theme.ground},
+        "field": "layer",
+        "type": "nominal",
+        "scale": colour["scale"],
+        "legend": None,
+    }
+    base = {"transform": keep, "encoding": {"x": x, "y": y, "color": colour, "fill": fill}}
+    label = {"text": {"field": "window"}, "color": {"value": theme.dim}, "x": x, "y": y}
+    return {
+        "title": titled("gain against movement", readout),
+        "width": PANEL_WIDTH,
+        "height": 300,
+        "layer": [
+            {"data": {"name": "points"}, **base, "mark": {"type": "point", "size": 24, "opacity": 0.5}},
+            {"data": {"name": "medians"}, **base, "mark": {"type": "point", "size": 120, "strokeWidth": 2}},
+            {
+                "data": {"name": "medians"},
+                "transform": [*keep, {"filter": "datum.top"}],
+                "mark": {"type": "text", "dy": -15, "fontSize": 11},
+                "encoding": label,
+            },
+        ],
+    }

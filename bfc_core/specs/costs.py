@@ -1,0 +1,254 @@
+"""What a job will take: torch-free arithmetic, made before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bfc_core.specs.baseline import (
+    KernelRidge,
+    MlpBaseline,
+    RandomFeatures,
+    RecursiveFeatureMachine,
+    TangentKernelRidge,
+    TwoLayerNetwork,
+)
+from bfc_core.specs.data import SYNTHETIC, RandomHierarchy
+from bfc_core.specs.model import Alexnet, Densenet, Mlp, QuadraticDensenet, Resnet, Vgg, WideResnet
+from bfc_core.specs.resolution import last_level, layers, stages
+from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
+
+PROCESS_BYTES = 400 * 2**20  # a process with torch loaded, before any data
+FLOPS_PER_SECOND = 4e9  # one CPU core on matrices of these sizes
+CONVOLUTION_FLOPS_PER_SECOND = (
+    5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
+)
+STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
+PICTURES = 60_000  # samples assumed of an uploaded data set until it is read
+PIXELS = 32 * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected cost of one job; `largest` points to the field that memory hangs on most."""
+
+    parameters: int
+    flops: int
+    snapshot_bytes: int
+    memory_bytes: int
+    device_memory_bytes: int
+    seconds: float
+    largest: str = "/spec"
+
+    def json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def estimate(spec: TrainSpec | BaselineSpec | ProbeSpec) -> Estimate:
+    """The cost of one train, baseline or probe spec. Studies add up their members with `combined`."""
+    if isinstance(spec, TrainSpec):
+        return _train(spec)
+    if isinstance(spec, BaselineSpec):
+        return _baseline(spec)
+    return Estimate(
+        0, 10**9 * len(spec.probes), 0, PROCESS_BYTES + 2**28, 0, 2.0 * len(spec.probes), "/spec/probes"
+    )
+
+
+def combined(estimates: Iterable[Estimate]) -> Estimate:
+    """Members together: sums, but memory is the largest member's."""
+    found = list(estimates)
+    if not found:
+        return Estimate(0, 0, 0, PROCESS_BYTES, 0, 0.0)
+    widest = max(found, key=lambda one: one.memory_bytes)
+    return Estimate(
+        parameters=sum(one.parameters for one in found),
+        flops=sum(one.flops for one in found),
+        snapshot_bytes=sum(one.snapshot_bytes for one in found),
+        memory_bytes=widest.memory_bytes,
+        device_memory_bytes=widest.device_memory_bytes,
+        seconds=round(sum(one.seconds for one in found), 3),
+        largest=widest.largest,
+    )
+
+
+def input_dim(data: Any) -> int:
+    """Coordinates of one input."""
+    if isinstance(data, RandomHierarchy):
+        return int(data.vocabulary * data.branching**data.levels)
+    return int(getattr(data, "input_dim", 3 * PIXELS))
+
+
+def layer_parameters(spec: TrainSpec) -> dict[int, int]:
+    """Trainable parameters of each layer."""
+    model, dim = spec.model, input_dim(spec.data)
+    if isinstance(model, QuadraticDensenet):
+        expanded = model.width * (model.width + 1) // 2 if model.expansion == "random" else model.width
+        return {
+            layer: model.width * (2 * dim + (layer - 2) * expanded + 1)
+            for layer in range(2, last_level(spec) + 1)
+        }
+    if isinstance(model, Mlp):
+        widths = [dim] + [model.width] * model.depth
+        return {i + 1: widths[i] * widths[i + 1] + widths[i + 1] for i in range(model.depth)}
+    return {number: convolution.parameters for number, convolution in enumerate(convolutions(model), start=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Arithmetic of one block of a convolutional network."""
+
+    parameters: int
+    flops: int
+    activations: int
+
+
+def _convolution(fan: int, channels: int, kernel: int, side: int, times: int = 1) -> Block:
+    weights = fan * channels * kernel**2 + (times - 1) * channels**2 * kernel**2
+    return Block(weights + 2 * times * channels, 2 * weights * side**2, times * channels * side**2)
+
+
+def convolutions(model: Any) -> list[Block]:
+    """Forward arithmetic of each block on one 32×32 picture (a multiply and an add are two FLOPs)."""
+    if isinstance(model, Resnet | WideResnet):
+        groups = (((model.depth - 2) // 6,) * 3) if isinstance(model, Resnet) else model.groups
+        widths = tuple(model.width * 2**i for i in range(3)) if isinstance(model, Resnet) else model.widths
+        stride, kernel = (1, 3) if isinstance(model, Resnet) else (model.stem_stride, model.stem_size)
+        side, fan = 32 // stride, widths[0]
+        found = [_convolution(3, fan, kernel, side)]
+        for group, (count, width) in enumerate(zip(groups, widths, strict=True)):
+            side = max(1, side // (2 if group else 1))
+            for _ in range(count):
+                found.append(_convolution(fan, width, 3, side, times=2))
+                fan = width
+        return found
+    if isinstance(model, Vgg):
+        plan = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}[
+            model.depth
+        ]
+        found, fan = [], 3
+        for group, count in enumerate(plan):
+            width = model.width * min(8, 2**group)
+            for _ in range(count):
+                found.append(_convolution(fan, width, 3, 32 >> group))
+                fan = width
+        return found
+    if isinstance(model, Densenet):
+        found, fan = [_convolution(3, 2 * model.growth, 3, 32)], 2 * model.growth
+        for group, count in enumerate(model.groups):
+            for _ in range(count):
+                found.append(_convolution(fan, model.growth, 3, 32 >> group))
+                fan += model.growth
+        return found
+    assert isinstance(model, Alexnet)
+    w = model.width
+    shapes = (
+        (3, w, 5, 16),
+        (w, 3 * w, 5, 8),
+        (3 * w, 6 * w, 3, 4),
+        (6 * w, 4 * w, 3, 4),
+        (4 * w, 4 * w, 3, 4),
+    )
+    dense = [Block(i * o + o, 2 * i * o, o) for i, o in ((16 * w, 16 * w), (16 * w, 16 * w))]
+    return [_convolution(*shape) for shape in shapes] + dense
+
+
+def _train(spec: TrainSpec) -> Estimate:
+    weights, dim = layer_parameters(spec), input_dim(spec.data)
+    item = 8 if spec.dtype == "float64" else 4
+    pictures = not isinstance(spec.data, SYNTHETIC)
+    convolutional = pictures and not isinstance(spec.model, Mlp | QuadraticDensenet)
+    costs = dict(enumerate(convolutions(spec.model), start=1)) if convolutional else {}
+    flops = 0
+    steps = 0
+    for stage in stages(spec):
+        forward = sum(costs[layer].flops if convolutional else 2 * weights[layer] for layer in stage.present)
+        trained = sum(costs[layer].flops if convolutional else 2 * weights[layer] for layer in stage.train)
+        flops += stage.steps * stage.batch * (forward + 2 * trained)
+        steps += stage.steps
+    parameters = sum(weights.values())
+    samples = getattr(spec.data, "samples", None)
+    count = PICTURES if samples is None else spec.budget.batch if samples == "fresh" else int(samples)
+    tests = int(getattr(spec.data, "test_samples", None) or PICTURES // 6)
+    data_bytes = (count + tests) * (dim if pictures else 3 * dim * item)
+    activations = (
+        sum(costs[layer].activations for layer in costs) if convolutional else dim * 2 + sum(_wide(spec))
+    )
+    batch_bytes = 3 * item * spec.budget.batch * activations
+    probe_bytes = 8 * 8000 * (2 * dim + sum(_wide(spec))) if not pictures else 2**26
+    memory = PROCESS_BYTES + data_bytes + batch_bytes + probe_bytes + 6 * item * parameters
+    parts = {
+        "/spec/data/samples"
+        if samples not in (None, "fresh") and count >= tests
+        else "/spec/data/test_samples": data_bytes,
+        "/spec/budget/batch": batch_bytes,
+        "/spec/model/width": 6 * item * parameters + probe_bytes // 2,
+    }
+    largest = max(parts, key=lambda pointer: parts[pointer])
+    kept = _snapshot_bytes(spec, parameters, steps, item)
+    speed = CONVOLUTION_FLOPS_PER_SECOND if convolutional else FLOPS_PER_SECOND
+    seconds = flops / speed + steps * STEP_SECONDS
+    return Estimate(parameters, flops, kept, memory, memory - PROCESS_BYTES, round(seconds, 3), largest)
+
+
+def _wide(spec: TrainSpec) -> list[int]:
+    """Activations a sample at each layer of a dense network."""
+    model = spec.model
+    if isinstance(model, QuadraticDensenet):
+        expanded = model.width * (model.width + 1) // 2 if model.expansion == "random" else model.width
+        return [model.width + expanded for _ in layers(spec)]
+    if isinstance(model, Mlp):
+        return [model.width] * model.depth
+    return [0]
+
+
+def _snapshot_bytes(spec: TrainSpec, parameters: int, steps: int, item: int) -> int:
+    ends = len(stages(spec)) + 1
+    kept = 0
+    if spec.snapshots.weights is not None:
+        kept += (steps // spec.snapshots.weights.every + ends) * parameters * item
+    if spec.snapshots.features is not None:
+        width = getattr(spec.model, "width", None) or 64
+        each = spec.snapshots.features.inputs * int(width) * len(layers(spec)) * item
+        kept += (steps // spec.snapshots.features.every + ends) * each
+    return kept + 3 * parameters * item
+
+
+def _baseline(spec: BaselineSpec) -> Estimate:
+    one, dim = spec.baseline, input_dim(spec.data) * (2 if spec.inputs_as == "x_and_h1" else 1)
+    samples = getattr(spec.data, "samples", None)
+    n = PICTURES if samples is None else 4000 if samples == "fresh" else int(samples)
+    tests = int(getattr(spec.data, "test_samples", None) or PICTURES // 6)
+    data_bytes = 8 * (n + tests) * dim
+    pointer, square, flops, parameters = "/spec/data/samples", 0, 0, 0
+    if isinstance(one, KernelRidge | TangentKernelRidge | RecursiveFeatureMachine):
+        square = 8 * n * n + 8 * 512 * max(n, tests)
+        grid = len(getattr(one, "bandwidths", (1,))) * getattr(one, "iterations", 1)
+        flops = grid * (2 * n * n * dim + 9 * n**3 // 4) + 2 * n * tests * dim
+        if isinstance(one, TangentKernelRidge):
+            parameters = dim * one.width + one.width**2 * (one.depth - 1)
+            flops += 6 * parameters * n + n * n * one.width * one.depth * 2
+    elif isinstance(one, RandomFeatures):
+        # Solved in its dual form: the features, and one kernel matrix of the samples.
+        square = 8 * (n * n + (n + 1024) * one.features)
+        parameters = one.features
+        pointer = "/spec/baseline/features" if one.features > n else "/spec/data/samples"
+        flops = n * one.features * (2 * dim + 2 * n) + n**3
+    elif isinstance(one, TwoLayerNetwork | MlpBaseline):
+        depth = getattr(one, "depth", 1)
+        parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
+        flops = (len(one.rates) + 1) * one.steps * one.batch * 6 * parameters
+        square, pointer = 24 * one.batch * one.width * depth + 32 * parameters, "/spec/baseline/width"
+    if data_bytes > square:
+        pointer = "/spec/data/samples" if n >= tests else "/spec/data/test_samples"
+    memory = PROCESS_BYTES + data_bytes + square
+    return Estimate(
+        parameters,
+        flops,
+        0,
+        memory,
+        memory - PROCESS_BYTES,
+        round(flops / (4 * FLOPS_PER_SECOND) + 0.1, 3),
+        pointer,
+    )

@@ -1,0 +1,284 @@
+"""Studies: a question, asked with many jobs; and sweeps over any field."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from bfc_core.specs.baseline import LEARNERS
+from bfc_core.specs.claims import THRESHOLDS, ClaimSpec
+from bfc_core.specs.data import SYNTHETIC, Hierarchical
+from bfc_core.specs.model import Mlp, QuadraticDensenet
+from bfc_core.specs.resolution import layers
+from bfc_core.specs.scalars import Flag, Level, Rate, Samples, Spec, refuse
+from bfc_core.specs.schedule import Joint
+from bfc_core.specs.train import StudyBase, TrainSpec
+
+SeedCount = Annotated[int, Field(strict=True, ge=1, le=200)]
+Role = Literal["target", "data", "init", "order"]
+Readout = Literal["fixed", "signed"]
+MainSchedule = Literal[
+    "joint", "layerwise", "layerwise_then_joint", "longer", "detached", "cyclic", "upper_frozen"
+]
+MAX_MEMBERS = 10_000
+
+
+class Beside(Spec):
+    """Baselines run on the same samples beside a study."""
+
+    learners: Annotated[tuple[Annotated[str, Field(strict=True)], ...], Field(max_length=len(LEARNERS))] = (
+        "kernel_ridge/rbf",
+    )
+    """Names of baselines."""
+    seeds: Annotated[int, Field(strict=True, ge=0, le=200)] = 3
+    """How many of the study's seeds they run on."""
+
+    @field_validator("learners")
+    @classmethod
+    def _known(cls, learners: tuple[str, ...]) -> tuple[str, ...]:
+        refuse(unknown_learners(learners))
+        return learners
+
+
+def unknown_learners(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Names that no learner has."""
+    accepted = ", ".join(LEARNERS)
+    return [
+        (f"/{i}", f"{name!r} is no learner; accepted: {accepted}")
+        for i, name in enumerate(names)
+        if name not in LEARNERS
+    ]
+
+
+class Study(Spec):
+    """Shared by the studies."""
+
+    base: StudyBase = StudyBase()
+    """A train spec without `schedule`; its `seed` is the first of `seeds` consecutive ones."""
+    seeds: SeedCount = 9
+    """Seeds n; 9 tolerates one failure."""
+    vary: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)] = ("target", "data", "init", "order")
+    """Roles whose seed changes from one to the next; the others are held fixed."""
+    claims: tuple[ClaimSpec, ...] | None = None
+    """Claims to judge, in order; those that the data can answer when left out."""
+    answers: ClassVar[tuple[str, ...]] = ()
+    """Claims that this kind of study can answer."""
+    stop_on_failure: Flag = False
+    """Cancel the rest when a member fails; otherwise the study concludes with what there is."""
+
+    @field_validator("claims")
+    @classmethod
+    def _answered_here(cls, claims: tuple[ClaimSpec, ...] | None) -> tuple[ClaimSpec, ...] | None:
+        accepted = ", ".join(cls.answers) or "none, so leave claims out"
+        refuse([(f"/{i}/claim", f"{claim.claim} is not answered by this study; accepted: {accepted}")
+                for i, claim in enumerate(claims or ()) if claim.claim not in cls.answers])  # fmt: skip
+        return claims
+
+    def member_seed(self, index: int) -> Any:
+        """The seeds of run `index`: consecutive from the base's in the roles that vary."""
+        from bfc_core.specs.train import Seeds
+
+        seed = self.base.seed
+        if isinstance(seed, int) and len(set(self.vary)) == 4:
+            return seed + index
+        first = Seeds(target=seed, data=seed, init=seed, order=seed) if isinstance(seed, int) else seed
+        moved: dict[str, int] = {role: getattr(first, role) + index for role in self.vary}
+        return first.model_copy(update=moved)
+
+
+class CorrectionSpec(Study):
+    """Backward feature correction: how much, how deep, which part; joint against layerwise training and all controls."""
+
+    kind: Literal["correction"] = "correction"
+    answers: ClassVar[tuple[str, ...]] = tuple(
+        name for name in THRESHOLDS if name != "shallow_fail_at_equal_samples"
+    )
+    readouts: Annotated[tuple[Readout, ...], Field(min_length=1, max_length=2)] = ("fixed", "signed")
+    """Read-outs of a quadratic_densenet that stand beside each other; claims are headlined on `signed`."""
+    baselines: Beside | None = Beside()
+    """Shallow learners on the same samples; null for none."""
+    schedules: Annotated[tuple[MainSchedule, ...], Field(min_length=1, max_length=7)] | None = None
+    """Arms of table `runs`; all when left out, for pictures joint and layerwise (with either auxiliary head)."""
+    how_deep: Flag = True
+    """Also windows (l, k), each with its control of equal updates."""
+    rows: Annotated[tuple[Level, ...], Field(min_length=1, max_length=100)] | None = None
+    """l of the windows; every level but the last when left out, for pictures the block at two fifths."""
+    free: (
+        Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...], Field(max_length=100)] | None
+    ) = None
+    """k of the windows, besides none and all; every one when left out, for pictures 1, 2, 4, …"""
+    sliding: tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...] = ()
+    """Also sliding windows of these widths, with their greedy controls."""
+    second_rates: tuple[Rate, ...] | None = None
+    """For images: peak rates of the last stage, chosen on validation."""
+
+    @field_validator("base")
+    @classmethod
+    def _has_layers_to_correct(cls, base: StudyBase) -> StudyBase:
+        if isinstance(base.data, Hierarchical) and base.data.levels < 3:
+            refuse(
+                [("/data/levels", "a target of 2 levels has no lower feature to correct; accepted: 3 to 5")]
+            )
+        if isinstance(base.data, SYNTHETIC) and not isinstance(base.model, QuadraticDensenet | Mlp):
+            refuse([("/model/kind", f"{base.model.kind}; accepted: quadratic_densenet, mlp")])
+        return base
+
+    @field_validator("rows")
+    @classmethod
+    def _below_the_last(cls, rows: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        base = info.data.get("base")
+        if base is not None:
+            present = layers(base.arm(Joint(), 0))[:-1]
+            accepted = f"{present[0]} to {present[-1]}" if present else "none"
+            wrong = [i for i, level in enumerate(rows or ()) if level not in present]
+            refuse([(f"/{i}", f"a window needs a level above l; accepted: {accepted}") for i in wrong])
+        return rows
+
+    @field_validator("readouts")
+    @classmethod
+    def _once_each(cls, readouts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(set(readouts)) != len(readouts):
+            refuse([("", "a read-out named twice; accepted: each once")])
+        base = info.data.get("base")
+        if base is None or "fixed" not in readouts or isinstance(base.data, Hierarchical):
+            return readouts
+        if isinstance(base.model, QuadraticDensenet):
+            kind = base.data.kind
+            refuse([("", f'fixed reads α from a hierarchical target, {kind} has none; accepted: ["signed"]')])
+        return readouts
+
+
+class DuelSpec(Study):
+    """All learners at equal samples: sample-complexity curves with their crossing points."""
+
+    kind: Literal["duel"] = "duel"
+    answers: ClassVar[tuple[str, ...]] = ("shallow_fail_at_equal_samples",)
+    samples: Annotated[tuple[Samples, ...], Field(min_length=1, max_length=30)] = (500, 1000, 2000, 4000)
+    """Numbers N of training labels, the same for every learner."""
+    against: tuple[Annotated[str, Field(strict=True)], ...] | None = None
+    """Names of baselines; all when left out."""
+
+    @field_validator("base")
+    @classmethod
+    def _synthetic(cls, base: StudyBase) -> StudyBase:
+        if not isinstance(base.data, SYNTHETIC):
+            refuse([("/data/kind", f"{base.data.kind}; accepted: a synthetic target")])
+        return base
+
+    @field_validator("samples")
+    @classmethod
+    def _rising(cls, samples: tuple[int, ...]) -> tuple[int, ...]:
+        if list(samples) != sorted(set(samples)) or samples[0] < 50:
+            refuse([("", "accepted: different numbers from 50 up, in rising order")])
+        return samples
+
+    @field_validator("against")
+    @classmethod
+    def _known(cls, against: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        refuse(unknown_learners(against or ()))
+        return against
+
+
+class InformationGapSpec(Study):
+    """What each layer adds: probe accuracy or error by layer, for joint and layerwise training."""
+
+    source: ClassVar[str] = "after Alain and Bengio, arXiv 1610.01644"
+    kind: Literal["information_gap"] = "information_gap"
+    probe: Literal["linear", "two_layer"] = "linear"
+
+
+StudySpec = Annotated[CorrectionSpec | DuelSpec | InformationGapSpec, Field(discriminator="kind")]
+
+
+class SweepSpec(Spec):
+    """One train job for each point of a grid over any fields of the spec."""
+
+    source: ClassVar[str] = "standard"
+    base: TrainSpec = TrainSpec()
+    grid: dict[
+        Annotated[str, Field(max_length=200)],
+        Annotated[list[Any], Field(min_length=1, max_length=MAX_MEMBERS)],
+    ]
+    """Dotted path below the spec → the values it takes; members are all combinations."""
+    stop_on_failure: Flag = False
+    """Cancel the rest when a member fails."""
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"base": {}, "grid": {"data.gap": [[1, -0.7], [1, 0.5]], "seed": [0, 1, 2]}}
+
+    @field_validator("grid")
+    @classmethod
+    def _valid_members(cls, grid: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
+        base = info.data.get("base")
+        if not grid:
+            refuse([("", "no field; accepted: at least one dotted path with its values")])
+        size = math.prod(len(values) for values in grid.values())
+        if size > MAX_MEMBERS:
+            refuse([("", f"{size} members; accepted: up to {MAX_MEMBERS:,}")])
+        if base is not None:
+            refuse(_grid_faults(sparse(base), grid))
+        return grid
+
+    def points(self) -> Iterator[tuple[dict[str, Any], TrainSpec]]:
+        """Every combination, with the train spec it makes."""
+        body = sparse(self.base)
+        for values in itertools.product(*self.grid.values()):
+            point = dict(zip(self.grid, values, strict=True))
+            yield point, TrainSpec.model_validate(placed(body, point))
+
+
+def sparse(model: Spec) -> dict[str, Any]:
+    """What was set, and the kinds: so that changing one field lets the defaults that hang on it follow."""
+    body: dict[str, Any] = {}
+    dumped = model.model_dump(mode="json")
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Spec):
+            body[name] = sparse(value)
+        elif name in model.model_fields_set or name == "kind":
+            body[name] = dumped[name]
+    return body
+
+
+def placed(body: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `body` with each dotted path set to its value."""
+    changed = copy.deepcopy(body)
+    for path, value in point.items():
+        *parents, last = path.split(".")
+        node: Any = changed
+        for name in parents:
+            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
+        if isinstance(node, list):
+            node[int(last)] = value
+        else:
+            node[last] = value
+    return changed
+
+
+def _grid_faults(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[tuple[str, str]]:
+    first = {path: values[0] for path, values in grid.items()}
+    for path, values in grid.items():
+        for i, value in enumerate(values):
+            at = f"/{path.replace('~', '~0').replace('/', '~1')}/{i}"
+            try:
+                TrainSpec.model_validate(placed(body, {**first, path: value}))
+            except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+                if isinstance(error, ValidationError):
+                    from bfc_core.specs.errors import faults_of
+
+                    found = faults_of(error, placed(body, {**first, path: value}), TrainSpec)[0]
+                    yield at, f"{found.detail} (at {found.pointer or 'the spec'})"
+                else:
+                    yield (
+                        at,
+                        f"no field {path!r}; accepted: a dotted path below the spec, such as data.gap or optimizer.rate",
+                    )
+
+
+__all__ = ["ClaimSpec", "CorrectionSpec", "DuelSpec", "InformationGapSpec", "Study", "StudySpec", "SweepSpec"]

@@ -1,0 +1,321 @@
+"""The train spec, and the specs that stand on it: probe, baseline, sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from bfc_core.specs import resolution
+from bfc_core.specs.baseline import BaselineKind
+from bfc_core.specs.data import (
+    SYNTHETIC,
+    UPLOADED,
+    Arrays,
+    DataSpec,
+    Hierarchical,
+    RandomHierarchy,
+    Staircase,
+)
+from bfc_core.specs.model import CONVOLUTIONAL, Mlp, ModelSpec, QuadraticDensenet
+from bfc_core.specs.optimizer import Adam, Budget, OptimizerSpec
+from bfc_core.specs.probe import FeatureError, ProbeKind
+from bfc_core.specs.scalars import JobId, NonNegative, Seed, SnapshotId, Spec, Steps, refuse
+from bfc_core.specs.schedule import Joint, Lazy, Minimal, ScheduleSpec, Staged
+
+Device = Annotated[str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
+Dtype = Literal["float32", "float64"]
+
+
+_UPLOADED_KINDS = frozenset(word.model_fields["kind"].default for word in UPLOADED)
+#: Cheap enough to cost a training no more than a few per cent.
+_PICTURE_PROBES: list[dict[str, Any]] = [{"kind": "linear", "inputs": 2000, "streaming": True}]
+_PICTURE_SGD: dict[str, Any] = {
+    "kind": "sgd", "rate": 0.1, "momentum": 0.9, "nesterov": True, "warmup_steps": 0, "decay": "triangular",
+    "clip": None, "weight_decay": 5e-4,
+}  # fmt: skip
+
+
+class Seeds(Spec):
+    """One seed for each role; a role held fixed across runs keeps its draw."""
+
+    target: Seed = 0
+    """Draws the teacher."""
+    data: Seed = 0
+    """Draws inputs, label noise and splits."""
+    init: Seed = 0
+    """Draws initial weights and random expansions."""
+    order: Seed = 0
+    """Draws batches and augmentation."""
+
+
+class WeightSnapshots(Spec):
+    """When weights are kept."""
+
+    every: Steps = 500
+    """Steps between snapshots within a stage; stage ends are always kept."""
+
+
+class FeatureSnapshots(Spec):
+    """When features on fixed inputs are kept."""
+
+    every: Steps = 500
+    """Steps between snapshots within a stage; stage ends are always kept."""
+    inputs: Annotated[int, Field(strict=True, ge=8, le=100_000)] = 512
+    """Fixed test inputs on which features are kept."""
+
+
+class Checkpoints(Spec):
+    """How often a running job can be resumed from."""
+
+    every_seconds: Annotated[float, Field(strict=True, gt=0, le=86_400)] = 30.0
+    """Seconds between checkpoints."""
+    keep: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    """Newest checkpoints kept; those at stage ends are kept besides."""
+
+    @field_validator("every_seconds", mode="after")
+    @classmethod
+    def _as_float(cls, value: float) -> float:
+        return float(value)
+
+
+class Snapshots(Spec):
+    """What is kept of a training run; null keeps none."""
+
+    weights: WeightSnapshots | None = WeightSnapshots()
+    features: FeatureSnapshots | None = FeatureSnapshots()
+    checkpoint: Checkpoints = Checkpoints()
+
+
+class Training(Spec):
+    """Shared by a training run and by the base of a study: everything but the schedule."""
+
+    data: DataSpec = Hierarchical()
+    model: ModelSpec = QuadraticDensenet()
+    optimizer: OptimizerSpec = Adam()
+    budget: Budget = Budget()
+    probes: Annotated[tuple[ProbeKind, ...], Field(max_length=50)] = (FeatureError(every=250),)
+    snapshots: Snapshots = Snapshots()
+    recipe: Literal["reference", "fast"] = "reference"
+    """For images: `reference` is plain, `fast` uses the speed techniques of the CIFAR records; never mixed in one figure."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """For images: arithmetic of convolutions; `auto` is bfloat16 where the device has it and `dtype` is float32."""
+    adversarial_radius: NonNegative = 0.0
+    """For images: l2 radius of adversarial training, in units of one pixel's range; 0 for none."""
+    seed: Seed | Seeds = 0
+    """One seed, or an object with a seed for each role."""
+    device: Device = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    dtype: Dtype = "float32"
+
+    @field_validator("model")
+    @classmethod
+    def _model_fits_data(cls, model: Any, info: ValidationInfo) -> Any:
+        data = info.data.get("data")
+        if data is not None:
+            refuse(_model_faults(model, data))
+        return model
+
+    @field_validator("probes")
+    @classmethod
+    def _probes_fit_network(cls, probes: Any, info: ValidationInfo) -> Any:
+        data, model = info.data.get("data"), info.data.get("model")
+        if data is not None and model is not None:
+            refuse(probe_faults(probes, data, resolution.layers(Shell(data, model))))  # type: ignore[arg-type]
+        return probes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_data(cls, body: Any) -> Any:
+        """Uploaded data have no teacher: other defaults of model, optimiser and probes make sense there."""
+        kind = body["data"].get("kind") if isinstance(body, dict) and isinstance(body.get("data"), dict) else None
+        if not isinstance(kind, str) or kind not in _UPLOADED_KINDS:
+            return body
+        model = {"kind": "mlp" if kind == "arrays" else "wide_resnet"}
+        return {"model": model, "optimizer": _PICTURE_SGD, "probes": _PICTURE_PROBES, **body}
+
+
+class TrainSpec(Training):
+    """One training run: data, model, schedule, optimiser, budget, probes."""
+
+    schedule: ScheduleSpec = Joint()
+    """Which layers train when."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_fits_network(cls, schedule: Any, info: ValidationInfo) -> Any:
+        data, model = info.data.get("data"), info.data.get("model")
+        if data is None or model is None:
+            return schedule
+        shell = Shell(data, model)
+        refuse(resolution.schedule_faults(schedule, resolution.layers(shell)))  # type: ignore[arg-type]
+        if isinstance(schedule, Staged | Lazy) and not isinstance(data, SYNTHETIC):
+            refuse(
+                [("/kind", f"{schedule.kind} runs on synthetic targets; accepted here: the other schedules")]
+            )
+        if isinstance(schedule, Minimal) and schedule.lazy and not isinstance(data, SYNTHETIC):
+            refuse([("/lazy", "a batch-normalised network is not linearised; accepted here: penalty or rank")])
+        if isinstance(schedule, Staged) and not isinstance(model, QuadraticDensenet):
+            refuse([("/kind", "staged trains a quadratic_densenet; accepted here: the other schedules")])
+        if isinstance(schedule, Lazy) and getattr(data, "samples", None) == "fresh":
+            refuse(
+                [
+                    (
+                        "/kind",
+                        'lazy needs a fixed set of samples; accepted with samples "fresh": the other schedules',
+                    )
+                ]
+            )
+        return schedule
+
+
+class Shell(NamedTuple):
+    """Just enough of a train spec to number its layers."""
+
+    data: Any
+    model: Any
+
+
+def _model_faults(model: Any, data: Any) -> list[tuple[str, str]]:
+    pictures = isinstance(data, UPLOADED) and not isinstance(data, Arrays)
+    if isinstance(model, CONVOLUTIONAL) and isinstance(data, SYNTHETIC):
+        return [
+            (
+                "/kind",
+                f"{model.kind} reads pictures, {data.kind} gives vectors; accepted: quadratic_densenet, mlp",
+            )
+        ]
+    if isinstance(model, Mlp) and isinstance(data, UPLOADED):
+        unscaled = model.parametrisation == "standard" and model.output_scale == 1
+        return [] if unscaled else [("/parametrisation", "uploaded data: accepted: standard at output_scale 1")]
+    if isinstance(model, QuadraticDensenet) and (pictures or isinstance(data, Arrays | RandomHierarchy)):
+        return [
+            (
+                "/kind",
+                f"quadratic_densenet does not read {data.kind}; accepted: mlp or a convolutional network",
+            )
+        ]
+    if (
+        isinstance(model, QuadraticDensenet)
+        and model.readout == "fixed"
+        and not isinstance(data, Hierarchical)
+    ):
+        return [
+            ("/readout", f"fixed reads α from a hierarchical target, {data.kind} has none; accepted: signed")
+        ]
+    if isinstance(model, QuadraticDensenet) and model.levels is not None and not 2 <= model.levels <= 6:
+        return [("/levels", f"{model.levels}; accepted: 2 to 6")]
+    if (
+        isinstance(model, QuadraticDensenet)
+        and isinstance(data, Hierarchical)
+        and model.levels not in (None, data.levels)
+    ) and model.readout == "fixed":
+        return [("/levels", f"a fixed read-out has the teacher's levels; accepted: {data.levels}")]
+    return []
+
+
+def probe_faults(probes: Any, data: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:
+    """What does not fit: layers that are not there, teacher measures without a teacher."""
+    faults = []
+    for i, probe in enumerate(probes):
+        missing = [layer for layer in probe.layers or () if layer not in layers]
+        if missing:
+            faults.append(
+                (
+                    f"/{i}/layers",
+                    f"layer {missing[0]} is not in this network; accepted: {layers[0]} to {layers[-1]}",
+                )
+            )
+        if probe.kind in ("feature_error", "captured", "degrees") and isinstance(data, UPLOADED):
+            faults.append(
+                (
+                    f"/{i}/kind",
+                    f"{probe.kind} compares with a teacher, {data.kind} has none; accepted: linear, cka, …",
+                )
+            )
+        if (
+            probe.kind == "sensitivity"
+            and not isinstance(data, Staircase | RandomHierarchy)
+            and data.kind != "parity"
+        ):
+            faults.append((f"/{i}/kind", "sensitivity is defined for staircase, parity and random_hierarchy"))
+        if probe.kind == "pictures" and isinstance(data, SYNTHETIC):
+            faults.append((f"/{i}/kind", f"pictures are of networks on images; {data.kind} gives vectors"))
+    return faults
+
+
+class StudyBase(Training):
+    """A train spec without `schedule`: the study sets it. Its `seed` is the first of consecutive ones."""
+
+    probes: Annotated[tuple[ProbeKind, ...], Field(max_length=50)] = (FeatureError(),)
+    snapshots: Snapshots = Snapshots(weights=None, features=None)
+    """In a study nothing is kept by default; probes and results hold what its questions need."""
+
+    def arm(self, schedule: Any, seed: int | Seeds, **changes: Any) -> TrainSpec:
+        """The member that trains this base by `schedule` from `seed`, with some fields changed."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return TrainSpec(**{**values, "schedule": schedule, "seed": seed, **changes})
+
+
+class OfJob(Spec):
+    job: JobId
+    """A train job of this project; its newest weights are probed, and its own data are the default."""
+
+
+class OfSnapshots(Spec):
+    snapshots: Annotated[tuple[SnapshotId, ...], Field(min_length=1, max_length=1000)]
+    """Weight or checkpoint snapshots of this project."""
+
+
+class ProbeSpec(Spec):
+    """Probes of stored weights, run after the fact."""
+
+    of: OfJob | OfSnapshots
+    """`{"job": id}` or `{"snapshots": [id, …]}`."""
+    probes: Annotated[tuple[ProbeKind, ...], Field(min_length=1, max_length=50)]
+    data: DataSpec | None = None
+    """Data to probe on; those of the training job when left out."""
+    seed: Seed = 0
+    """Draws the probe's inputs."""
+    device: Device = "auto"
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"of": {"job": "job_01hzy3v7k2q8s4t6w9x0"}, "probes": [{"kind": "linear"}]}
+
+
+class BaselineSpec(Spec):
+    """One shallow (or generic deep) learner on the same samples."""
+
+    data: DataSpec = Hierarchical()
+    baseline: BaselineKind = Field(default_factory=lambda: _rbf())
+    inputs_as: Literal["x", "x_and_h1"] = "x"
+    """The inputs alone, or with the normalised squares that the quadratic learner gets free."""
+    seed: Seed | Seeds = 0
+    device: Device = "auto"
+    dtype: Dtype = "float64"
+
+    @field_validator("inputs_as")
+    @classmethod
+    def _squares_differ(cls, value: str, info: ValidationInfo) -> str:
+        data = info.data.get("data")
+        constant = data is not None and (
+            data.kind in ("staircase", "parity") or getattr(data, "inputs", "") == "sign"
+        )
+        if value == "x_and_h1" and (
+            constant or (data is not None and data.kind not in ("hierarchical", "multi_index"))
+        ):
+            refuse([("", "h_1 = x² − 1 is constant or undefined for these inputs; accepted: x")])
+        return value
+
+
+def _rbf() -> Any:
+    from bfc_core.specs.baseline import KernelRidge
+
+    return KernelRidge()
+
+
+__all__ = [
+    "BaselineSpec", "Checkpoints", "FeatureSnapshots", "OfJob", "OfSnapshots", "ProbeSpec", "Seeds",
+    "Snapshots", "StudyBase", "TrainSpec", "Training", "WeightSnapshots",
+]  # fmt: skip

@@ -1,0 +1,114 @@
+"""The claims of a correction study of pictures: differences of test accuracy, in points.
+
+A difference also has to exceed twice its test-sampling error. Without each picture's answer the two accuracies count as
+independent, which is the wider of the two: arms share their test pictures, and agree on most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from bfc_core import specs
+from bfc_core.studies.arms import rows_of_windows, window_name
+from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome, Reading
+from bfc_core.studies.seeds import Found, Seeds, Values
+
+GREEDY = ("layerwise", "layerwise_convolutional")
+
+
+def points(treatment: Reading, control: Reading) -> float:
+    """Treatment minus control in points; minus infinity where either is missing or diverged."""
+    if treatment is None or control is None or DIVERGED in (treatment, control):
+        return -math.inf
+    return 100 * (treatment - control)
+
+
+def beyond_sampling(treatment: Reading, control: Reading, pictures: Reading) -> float:
+    """Points by which the difference exceeds twice its standard error over `pictures` test pictures."""
+    difference = points(treatment, control)
+    if math.isinf(difference) or not pictures or treatment is None or control is None:
+        return -math.inf
+    variance = (treatment * (1 - treatment) + control * (1 - control)) / pictures
+    return difference - 200 * math.sqrt(variance)
+
+
+def _accuracy(outcome: Outcome) -> Reading:
+    return outcome.number("test_accuracy")
+
+
+def _differences(treatments: Sequence[Outcome], controls: Sequence[Outcome]) -> tuple[Values, Values]:
+    pairs = [
+        (_accuracy(a), _accuracy(b), a.number("test_samples"))
+        for a, b in zip(treatments, controls, strict=True)
+    ]
+    return tuple(points(a, b) for a, b, _ in pairs), tuple(beyond_sampling(*pair) for pair in pairs)
+
+
+def _outcomes(seeds: Seeds, arm: str) -> list[Outcome]:
+    return [seeds.outcome(arm, index) for index in range(seeds.count)]
+
+
+def _joint_beats_layerwise(_: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:
+    """Joint training against the better of the greedy heads, chosen on validation, at equal updates of every block."""
+    arms = [arm for arm in GREEDY if (arm, 0) in seeds.runs]
+    if not arms or ("joint", 0) not in seeds.runs:
+        return
+    greedy = [_best([seeds.outcome(arm, index) for arm in arms]) for index in range(seeds.count)]
+    difference, beyond = _differences(_outcomes(seeds, "joint"), greedy)
+    yield {}, {"joint_minus_greedy": difference, "beyond_sampling": beyond}, ("joint", *arms)
+
+
+def _best(outcomes: Sequence[Outcome]) -> Outcome:
+    """The one of the best validation accuracy; missing where any is missing, since it might have been the best."""
+    if not all(one.ended for one in outcomes):
+        return MISSING
+    return max(outcomes, key=lambda one: one.number("validation_accuracy") or 0.0)
+
+
+def _lower_features_corrected(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:
+    """The linear probe of block l after all blocks up to it were freed, against as many updates before the rest came."""
+    for row, frees in rows_of_windows(study).items() if study.how_deep else ():
+        arms = (window_name(row, frees[-1]), window_name(row, frees[-1], "equal_updates"))
+        pairs = [tuple(seeds.outcome(arm, index) for arm in arms) for index in range(seeds.count)]
+        probes = [
+            (a.last("linear_accuracy", row), b.last("linear_accuracy", row), a.number("test_samples"))
+            for a, b in pairs
+        ]
+        values = {
+            "after_minus_longer": tuple(points(a, b) for a, b, _ in probes),
+            "beyond_sampling": tuple(beyond_sampling(*probe) for probe in probes),
+        }
+        yield {"level": row}, values, arms
+
+
+def _correction_is_deep(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:
+    for row, frees in rows_of_windows(study).items() if study.how_deep else ():
+        if len(frees) < 3:
+            continue
+        first, second = (picture_step(seeds, row, frees, step) for step in (1, 2))
+        beyond = tuple(
+            min(pair)
+            for pair in zip(first.pop("beyond_sampling"), second.pop("beyond_sampling"), strict=True)
+        )
+        arms = [window_name(row, free) for free in frees[:3]]
+        arms += [window_name(row, free, "equal_updates") for free in frees[1:3]]
+        yield {"row": row}, {**first, **second, "beyond_sampling": beyond}, arms
+
+
+def picture_step(seeds: Seeds, row: int, frees: Sequence[int], step: int) -> dict[str, Values]:
+    """Points gained by the study's next k over the one before, and over its control of equal updates."""
+    treatment = _outcomes(seeds, window_name(row, frees[step]))
+    gained, sure = _differences(treatment, _outcomes(seeds, window_name(row, frees[step - 1])))
+    control, certain = _differences(
+        treatment, _outcomes(seeds, window_name(row, frees[step], "equal_updates"))
+    )
+    beyond = tuple(min(pair) for pair in zip(sure, certain, strict=True))
+    return {f"step_{step}": gained, f"control_{step}": control, "beyond_sampling": beyond}
+
+
+PICTURE_CLAIMS: Mapping[str, Callable[[specs.CorrectionSpec, Seeds], Iterator[Found]]] = {
+    "joint_beats_layerwise": _joint_beats_layerwise,
+    "lower_features_corrected": _lower_features_corrected,
+    "correction_is_deep": _correction_is_deep,
+}

@@ -1,0 +1,45 @@
+"""A run whose loss is no longer a number, said with the step, the level and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from bfc_core.learners.base import Learner
+from bfc_core.records import Failure
+from bfc_core.specs.optimizer import OptimizerSpec
+
+#: A loss this many times Var y counts as lost: nothing comes back from there, and squares soon overflow.
+LOST = 1e8
+
+
+def diverged(step: int, loss: float, variance: float, layer: int | None, optimizer: OptimizerSpec) -> Failure:
+    """The failure of one member at global `step`."""
+    said = "is no longer a number" if math.isnan(loss) else f"reached {loss:.3g}"
+    where = "" if layer is None else f", its weights growing most in layer {layer}"
+    message = f"the training loss {said} at step {step} (Var y is {variance:.3g}){where}"
+    return Failure("diverged", message, step=step, layer=layer, hint=_hint(optimizer))
+
+
+def _hint(optimizer: OptimizerSpec) -> str:
+    slower = f"a rate below {optimizer.rate:g}, such as {optimizer.rate / 3:.2g}"
+    if optimizer.clip is None:
+        return f"set optimizer.clip (1.0 is the default; Gaussian inputs diverge without it), or {slower}"
+    return f"{slower}, a smaller optimizer.clip, or a longer warm-up"
+
+
+def fastest_layer(learner: Learner, weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> int | None:
+    """The layer of one row whose weights grew most against the start of the stage; non-finite counts most.
+
+    `weights` and `start` are named blocks (…) of the row.
+    """
+    growth: dict[int, float] = {}
+    for name, block in weights.items():
+        owner = learner.owner(name)
+        if owner is None or name not in start:
+            continue
+        ratio = float(block.double().norm() / start[name].double().norm().clamp_min(1e-6))
+        growth[owner] = max(growth.get(owner, 0.0), math.inf if math.isnan(ratio) else ratio)
+    return max(growth, key=lambda layer: growth[layer], default=None)

@@ -1,0 +1,146 @@
+"""Measures a stack at one point: test error and probes, every row of equal data in one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bfc_core.learners.base import Learner, Plan, Program
+from bfc_core.records import Metric
+from bfc_core.registry import deed_of
+from bfc_core.specs.probe import ProbeKind
+from bfc_core.specs.train import TrainSpec
+from bfc_core.training.evaluation import Evaluation
+from bfc_core.training.feeds import data_key
+from bfc_core.training.stack_view import StackView, chosen_rows
+
+#: Unit of errors that are divided by Var y.
+RELATIVE = "Var y"
+
+
+@dataclass
+class Finding:
+    """What one row showed at one point: metrics, and reasons why some are undefined."""
+
+    metrics: list[Metric] = field(default_factory=list)
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def value(self, key: str, layer: int | None = None) -> float | None:
+        """The value of one metric, if it was measured."""
+        found = [one.value for one in self.metrics if one.key == key and one.layer == layer]
+        return found[-1] if found else None
+
+
+class Gauge:
+    """Measures the rows of one stack during one stage."""
+
+    def __init__(self, learner: Learner, plan: Plan, specs: Sequence[TrainSpec], evaluation: Evaluation,
+                 initial: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:  # fmt: skip
+        self.learner, self.plan, self.specs, self.evaluation = learner, plan, list(specs), evaluation
+        self.initial, self.before = initial, before
+        self._learners: dict[tuple[int, ...], Learner] = {}
+
+    def test(self, program: Program, steps: Sequence[int | None]) -> list[Finding]:
+        """Test errors of all rows, each at its own global step; rows whose step is None get none."""
+        squared, wrong = self.evaluation.errors(program, self.specs)
+        found = []
+        for row, step in enumerate(steps):
+            finding = Finding()
+            if step is not None:
+                teacher = self.evaluation.teacher(self.specs[row])
+                relative = float(squared[row]) / teacher.variance
+                if teacher.output_dim > 1:
+                    finding.metrics.append(Metric(step, "test_error", float(wrong[row]), unit="part"))
+                    finding.metrics.append(Metric(step, "relative_test_error", relative, unit=RELATIVE))
+                else:
+                    finding.metrics.append(Metric(step, "test_error", relative, unit=RELATIVE))
+            found.append(finding)
+        return found
+
+    def probe(self, weights: Mapping[str, Tensor], due: Sequence[Sequence[int]], steps: Sequence[int], stage: int,
+              layers: tuple[int, ...]) -> list[Finding]:  # fmt: skip
+        """Readings of the probes at positions `due` of each row's spec, at each row's global step."""
+        findings = [Finding() for _ in self.specs]
+        weights = self._finite(weights)
+        for rows in self._groups().values():
+            view = self._view(rows, weights, steps[rows[0]], stage, layers)
+            for probe, chosen in self._due(rows, due).items():
+                seen = (
+                    view if chosen == rows else self._view(chosen, weights, steps[chosen[0]], stage, layers)
+                )
+                self._read(probe, seen, chosen, steps, findings)
+        return findings
+
+    @torch.no_grad()
+    def features_on_test(self, weights: Mapping[str, Tensor], row: int, count: int) -> dict[str, Tensor]:
+        """z_l (n, m) of one row on its first `count` test inputs, named by layer, and the numbers read `u` (n, q)."""
+        learner = self._learners.setdefault((row,), self.learner.subset([row]))
+        u = self.evaluation.test(self.specs[row])[0][:count]
+        features = learner.features(chosen_rows(weights, [row]), u[None])
+        return {"u": u} | {f"z{layer}": z[0] for layer, z in features.items()}
+
+    def _read(self, probe: ProbeKind, view: StackView, rows: Sequence[int], steps: Sequence[int],
+              findings: list[Finding]) -> None:  # fmt: skip
+        for reading in deed_of(probe)(probe, view):
+            if reading.undefined is not None:
+                name = reading.key if reading.layer is None else f"{reading.key}_{reading.layer}"
+                for row in rows:
+                    findings[row].undefined[name] = reading.undefined
+                continue
+            for row, value in zip(rows, reading.values.tolist(), strict=True):
+                if math.isfinite(value):
+                    metric = Metric(steps[row], reading.key, value, reading.layer, reading.unit)
+                    findings[row].metrics.append(metric)
+
+    def _groups(self) -> dict[Hashable, list[int]]:
+        """Rows that share target and data."""
+        groups: dict[Hashable, list[int]] = {}
+        for row, spec in enumerate(self.specs):
+            groups.setdefault(data_key(spec), []).append(row)
+        return groups
+
+    def _due(self, rows: Sequence[int], due: Sequence[Sequence[int]]) -> dict[ProbeKind, list[int]]:
+        found: dict[ProbeKind, list[int]] = {}
+        for row in rows:
+            for position in due[row]:
+                found.setdefault(self.specs[row].probes[position], []).append(row)
+        return found
+
+    def _view(self, rows: Sequence[int], weights: Mapping[str, Tensor], step: int, stage: int,
+              layers: tuple[int, ...]) -> StackView:  # fmt: skip
+        key = tuple(rows)
+        if key not in self._learners:
+            self._learners[key] = self.learner.subset(rows)
+        return StackView(
+            specs=tuple(self.specs[row] for row in rows),
+            step=step,
+            stage=stage,
+            learner=self._learners[key],
+            plan=self.plan.subset(rows),
+            layers=layers,
+            evaluation=self.evaluation,
+            found={
+                "now": chosen_rows(weights, rows),
+                "before": chosen_rows(self.before, rows),
+                "init": chosen_rows(self.initial, rows),
+            },
+        )
+
+    def _finite(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Lost rows are measured at their initialisation, unread: solvers refuse a batch that holds a NaN."""
+        finite = [torch.isfinite(block.reshape(len(block), -1)).all(dim=1) for block in weights.values()]
+        fine = torch.stack(finite).all(dim=0)
+        if bool(fine.all()):
+            return weights
+        found = {}
+        for name, block in weights.items():
+            keep = fine.view(-1, *(1 for _ in block.shape[1:]))
+            found[name] = torch.where(keep, block, self.initial[name])
+        return found
+
+
+__all__ = ["RELATIVE", "Finding", "Gauge"]

@@ -1,0 +1,125 @@
+"""The end of a training: its summary and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bfc_core import specs
+from bfc_core.learners.base import Learner, Plan
+from bfc_core.records import Column, Result, Table
+from bfc_core.specs import Stage
+from bfc_core.specs.data import Synthetic
+from bfc_core.specs.train import TrainSpec
+from bfc_core.targets.base import Teacher
+from bfc_core.training.gauge import Finding
+from bfc_core.training.members import Member
+
+#: A noise-free run whose last training error is above this part of Var y is stuck.
+STUCK = 1e-2
+
+
+@dataclass(frozen=True)
+class Final:
+    """What the last stage of a run ended with."""
+
+    teacher: Teacher
+    finding: Finding
+    #: mean training loss over the last part of the last stage
+    tail_loss: float
+    learner: Learner
+
+
+def boundary_rows(stage: int, finding: Finding) -> list[list[Any]]:
+    """What was found at the end of `stage` (0: at initialisation), as rows of the table `boundaries`."""
+    return [[stage, one.step, one.key, one.layer, one.value] for one in finding.metrics]
+
+
+def result(member: Member, final: Final) -> Result:
+    """The result of one member, whose place is past its last stage."""
+    spec = member.spec
+    stages = _as_taken(specs.stages(spec), member.place.taken)
+    variance = final.teacher.variance
+    relative = "relative_test_error" if final.teacher.output_dim > 1 else "test_error"
+    summary: dict[str, Any] = {
+        "relative_test_error": final.finding.value(relative),
+        "relative_train_error": final.tail_loss / variance,
+        "stuck": stuck(spec, stages, final.tail_loss / variance),
+        "updates": sum(stage.steps for stage in stages),
+        **{f"updates_{layer}": count for layer, count in updates_by_layer(spec, stages).items()},
+        "flops": flops(stages, final.learner),
+        "target_variance": variance,
+        **_last_readings(final.finding),
+        "train_seconds": member.place.seconds,
+    }
+    if final.teacher.output_dim > 1:
+        wrong = final.finding.value("test_error")
+        summary["test_accuracy"] = None if wrong is None else 1 - wrong
+    if member.place.undefined:
+        summary["undefined"] = member.place.undefined
+    return Result(summary, {"boundaries": _boundaries(member), **_target_table(final.teacher)})
+
+
+def _as_taken(stages: tuple[Stage, ...], taken: list[int]) -> tuple[Stage, ...]:
+    """The stages with the updates that they took in place of their budgets."""
+    return tuple(replace(stage, steps=steps) for stage, steps in zip(stages, taken, strict=True))
+
+
+def stuck(spec: TrainSpec, stages: tuple[Stage, ...], relative: float) -> bool | None:
+    """Whether the run is stuck; None where the word has no meaning: noisy labels, or a last stage that freezes."""
+    assert isinstance(spec.data, Synthetic)
+    last = stages[-1]
+    everything = last.train == last.present == specs.layers(spec)
+    if spec.data.label_noise or not everything:
+        return None
+    return relative > STUCK
+
+
+def updates_by_layer(spec: TrainSpec, stages: tuple[Stage, ...]) -> dict[int, int]:
+    """Updates that each layer got over all stages."""
+    return {
+        layer: sum(stage.steps for stage in stages if layer in stage.train) for layer in specs.layers(spec)
+    }
+
+
+def flops(stages: tuple[Stage, ...], learner: Learner) -> int:
+    """Floating-point operations of all updates: forward passes of what is present, backward of what trains."""
+    total = 0
+    for stage in stages:
+        plan = Plan(stage.present, (stage.train,), (stage.backward,), stage.batch)
+        total += stage.steps * stage.batch * learner.flops(plan, 0)
+    return total
+
+
+def _last_readings(finding: Finding) -> dict[str, float]:
+    """Every layer's feature error in the final state, as `feature_error_2`, …"""
+    return {
+        f"{one.key}_{one.layer}": one.value
+        for one in finding.metrics
+        if one.key == "feature_error" and one.layer is not None
+    }
+
+
+def _boundaries(member: Member) -> Table:
+    columns = (
+        Column("stage", "integer"),
+        Column("step", "integer", "step"),
+        Column("key", "string"),
+        Column("layer", "integer"),
+        Column("value", "number"),
+    )
+    return Table(columns, tuple(tuple(row) for row in member.place.readings))
+
+
+def _target_table(teacher: Teacher) -> dict[str, Table]:
+    """Cov(Y_l, Y_l′) of a target whose levels add up to y."""
+    covariance = getattr(teacher, "covariance", None)
+    if covariance is None:
+        return {}
+    columns = (Column("level", "integer"), Column("other", "integer"), Column("covariance", "number"))
+    rows = [
+        (level, other, float(covariance[i, j]))
+        for i, level in enumerate(teacher.levels)
+        for j, other in enumerate(teacher.levels)
+    ]
+    return {"level_covariance": Table(columns, tuple(rows))}

@@ -1,0 +1,140 @@
+"""A baseline job from its spec to its result."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bfc_core.baselines.fitted import Fitted, run_baseline
+from bfc_core.baselines.problem import FRESH_SAMPLES, problem_of
+from bfc_core.baselines.recursive_feature_machine import gradient_metric, recursion
+from bfc_core.records import Progress, Result
+from bfc_core.registry import deed_of, has_deed
+from bfc_core.specs import BaselineSpec, TrainSpec, words
+from bfc_core.targets.samples import teacher_of, training_set
+
+CPU = torch.device("cpu")
+
+
+def spec(samples: int = 600, **body: object) -> BaselineSpec:
+    data = {"kind": "hierarchical", "samples": samples, "test_samples": 1000}
+    return BaselineSpec.model_validate({"data": data, **body})
+
+
+def result(one: BaselineSpec) -> Result:
+    *others, last = run_baseline(one)
+    assert any(isinstance(record, Progress) for record in others)
+    assert isinstance(last, Result)
+    return last
+
+
+def test_a_baseline_sees_the_samples_of_the_deep_learner() -> None:
+    one = spec(seed=3)
+    deep = TrainSpec.model_validate({"data": one.data.model_dump(mode="json"), "seed": 3})
+    x, y = training_set(deep, teacher_of(deep))
+    problem = problem_of(one, CPU)
+    torch.testing.assert_close(problem.x, x)
+    torch.testing.assert_close(problem.y, y)
+
+
+def test_the_squares_are_given_free_when_asked() -> None:
+    problem = problem_of(spec(inputs_as="x_and_h1"), CPU)
+    assert problem.x.shape == (600, 40)
+    assert problem.x[:, 20:].var() == pytest.approx(1, abs=0.05)
+
+
+def test_a_fifth_of_the_samples_validates() -> None:
+    problem = problem_of(spec(), CPU)
+    assert len(problem.fit_part()[0]) == 480
+    assert len(problem.validation_part()[0]) == 120
+
+
+def test_the_choice_does_not_see_the_test_set() -> None:
+    one = spec()
+    problem = problem_of(one, CPU)
+    hidden = replace(problem, x_test=problem.x_test * 0, y_test=problem.y_test + 7)
+    grids = [fit(one, each).grid for each in (problem, hidden)]
+    assert grids[0] == grids[1]
+
+
+def fit(one: BaselineSpec, problem: object) -> Fitted:
+    found: list[Fitted] = []
+
+    def collect() -> Iterator[Progress]:
+        found.append((yield from deed_of(one.baseline)(one.baseline, problem)))
+
+    list(collect())
+    return found[0]
+
+
+@pytest.mark.parametrize("inputs_as", ["x", "x_and_h1"])
+def test_a_radial_kernel_does_not_learn_the_hierarchical_target(inputs_as: str) -> None:
+    found = result(spec(samples=2000, inputs_as=inputs_as, seed=5))
+    assert 0.3 <= found.summary["relative_test_error"] <= 1.1
+    assert found.summary["learner"] == "kernel_ridge/rbf"
+    assert isinstance(found.summary["grid_edge"], bool)
+    assert found.summary["cpu_seconds"] > 0
+
+
+def test_a_result_is_the_same_twice_but_for_its_timing() -> None:
+    first, second = (result(spec(seed=2)) for _ in range(2))
+    for summary in (first.summary, second.summary):
+        summary.pop("cpu_seconds")
+    assert first == second
+
+
+SMALL = (
+    {"kind": "kernel_ridge", "kernel": "laplace"},
+    {"kind": "kernel_ridge", "kernel": "polynomial"},
+    {"kind": "kernel_ridge", "kernel": "arc_cosine"},
+    {"kind": "kernel_ridge", "kernel": "ntk"},
+    {"kind": "tangent_kernel", "width": 64},
+    {"kind": "tangent_kernel", "network": "quadratic_densenet", "width": 6},
+    {"kind": "random_features", "features": 300},
+    {"kind": "random_features", "activation": "quadratic", "features": 300},
+    {"kind": "two_layer", "width": 32, "steps": 200},
+    {"kind": "two_layer", "activation": "quadratic", "width": 32, "steps": 200},
+    {"kind": "mlp", "width": 32, "steps": 200},
+    {"kind": "recursive_feature_machine", "iterations": 2, "bandwidths": [1.0, 4.0]},
+)
+
+
+@pytest.mark.parametrize("baseline", SMALL, ids=lambda one: "/".join(str(v) for v in one.values()))
+def test_every_learner_gives_errors_and_the_grid_they_were_chosen_from(baseline: dict[str, object]) -> None:
+    found = result(spec(samples=300, baseline=baseline, inputs_as="x_and_h1"))
+    assert 0 < found.summary["relative_test_error"] < 2
+    assert 0 < found.summary["validation_error"] < 2
+    table = found.tables["grid"]
+    assert [column.name for column in table.columns][-2:] == ["samples", "validation_error"]
+    scored = [row[-1] for row in table.rows if row[-2] == 240 and row[-1] is not None]
+    assert found.summary["validation_error"] in scored
+
+
+def test_every_baseline_of_the_language_has_a_deed() -> None:
+    assert [word.__name__ for part, _, word in words() if part == "baseline" and not has_deed(word)] == []
+
+
+def test_the_feature_machine_finds_the_directions_that_matter() -> None:
+    x = torch.randn(600, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = torch.sin(2 * x[:, :1]) * x[:, 1:2]
+    *_, (root, _) = recursion(x, y, 2.0, 1e-3, 3)
+    metric = root @ root
+    assert metric.diagonal()[:2].sum() > 0.8 * metric.trace()
+
+
+def test_the_gradient_metric_is_that_of_the_fitted_function() -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    *_, (root, machine) = recursion(x, x[:, :1] ** 2, 1.5, 1e-2, 1)
+    points = (x + 1e-9).requires_grad_()
+    distances = torch.cdist(points @ root, machine.points)
+    others = 1 - torch.eye(40, dtype=torch.float64)
+    values = (torch.exp(-distances / (1.5 * 3**0.5)) * others) @ machine.coefficients
+    (gradients,) = torch.autograd.grad(values.sum(), points)
+    found = gradient_metric(machine, root, 1.5)
+    torch.testing.assert_close(found, gradients.mT @ gradients / 40, rtol=1e-4, atol=1e-8)
+
+
+def test_as_many_labels_as_are_given_where_inputs_are_fresh() -> None:
+    data = {"kind": "hierarchical", "samples": "fresh", "test_samples": 500}
+    assert len(problem_of(BaselineSpec.model_validate({"data": data}), CPU).x) == FRESH_SAMPLES

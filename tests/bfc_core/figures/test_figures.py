@@ -1,0 +1,125 @@
+"""Every figure draws, in both themes, from whatever a study left behind; and what it shows is what the tables hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import vl_convert
+
+from bfc_core import figures, specs, studies
+from bfc_core.figures.theme import THEMES, decades
+
+CORRECTION = {"kind": "correction", "seeds": 9}
+EVERY = [
+    (kind, one["name"])
+    for kind in ("correction", "duel", "information_gap", "sweep", "train")
+    for one in figures.names(kind)
+]
+
+
+def outcome_of(kind: str, simulate: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    if kind == "train":
+        spec: Any = specs.load("study", {**CORRECTION, "seeds": 1})
+        first = next(iter(simulate(spec).values()))
+        return dict(first.tables), dict(first.summary)
+    if kind == "sweep":
+        spec = specs.load("sweep", {"base": {}, "grid": {"seed": [0, 1]}})
+    elif kind == "duel":
+        spec = specs.load("study", {"kind": "duel", "against": ["kernel_ridge/rbf", "mlp/relu"]})
+    else:
+        spec = specs.load("study", {"kind": kind, "seeds": 9})
+    outcomes = simulate(spec) if kind in ("correction", "duel") else {}
+    result = studies.conclude(spec, outcomes)
+    return {name: table.json() for name, table in result.tables.items()}, result.summary
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_figure_renders_in_both_themes(kind, name, theme, simulate, made):
+    if kind not in made:
+        made[kind] = outcome_of(kind, simulate)
+    drawn = figures.draw(name, *made[kind], theme=theme)
+    json.dumps(drawn, allow_nan=False)
+    assert drawn["config"]["background"] == THEMES[theme].ground
+    svg = vl_convert.vegalite_to_svg(drawn)
+    assert svg.startswith("<svg")
+    assert drawn["title"]["text"] in svg
+    assert "NaN" not in svg
+    assert "Infinity" not in svg
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_figure_of_nothing_says_why(kind, name):
+    drawn = figures.draw(name, {}, {})
+    assert drawn["title"]["subtitle"]
+    vl_convert.vegalite_to_vega(drawn)
+
+
+@pytest.mark.parametrize("lost", ["signed/", "/joint/", "/0"])
+def test_figures_draw_with_members_missing(lost, simulate):
+    spec = specs.load("study", CORRECTION)
+    outcomes = {key: one for key, one in simulate(spec).items() if lost not in key}
+    result = studies.conclude(spec, outcomes)
+    for one in figures.names("correction"):
+        vl_convert.vegalite_to_vega(figures.draw(one["name"], result.tables, result.summary))
+
+
+def test_captions_carry_n_stuck_runs_rule_and_verdict(simulate):
+    spec = specs.load("study", CORRECTION)
+    result = studies.conclude(spec, simulate(spec))
+    said = " ".join(
+        figures.draw("correction_is_backward", result.tables, result.summary)["title"]["subtitle"]
+    )
+    assert "n = 9 seeds" in said
+    assert "order statistics 2 and 8" in said
+    assert "Stuck runs (hollow): 18 of 54" in said
+    assert "correction is backward (signed, level 2): supported" in said
+
+
+def test_few_seeds_have_no_band_and_the_caption_says_so(simulate):
+    spec = specs.load("study", {**CORRECTION, "seeds": 4})
+    result = studies.conclude(spec, simulate(spec))
+    drawn = figures.draw("correction_is_backward", result.tables, result.summary)
+    assert all(row["low"] is None for row in drawn["datasets"]["medians"])
+    assert "too few seeds" in " ".join(drawn["title"]["subtitle"])
+
+
+def test_medians_rank_lost_seeds_worst(simulate):
+    spec = specs.load("study", {**CORRECTION, "readouts": ["signed"]})
+    outcomes = {k: o for k, o in simulate(spec).items() if "/joint/" not in k or int(k[-1]) > 4}
+    result = studies.conclude(spec, outcomes)
+    drawn = figures.draw("correction_is_backward", result.tables, result.summary)
+    last = [
+        r for r in drawn["datasets"]["medians"] if r["arm"] == "joint from the start" and r["step"] == 2000
+    ]
+    assert {row["median"] for row in last} == {1.0}
+
+
+def test_marks_on_the_heat_map_are_the_verdicts(simulate):
+    spec = specs.load("study", {**CORRECTION, "base": {"data": {"kind": "hierarchical", "levels": 4}}})
+    result = studies.conclude(spec, simulate(spec))
+    cells = figures.draw("how_deep", result.tables, result.summary)["datasets"]["cells"]
+    assert {(c["level"], c["free"], c["mark"]) for c in cells} == {
+        (2, 0, ""), (2, 1, "✓"), (3, 0, ""), (3, 1, "✓"), (3, 2, "✓"),
+    }  # fmt: skip
+
+
+def test_decades_bracket_the_values():
+    assert decades([3e-4, 0.2], 1e-8, 1.0) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
+    assert decades([], 1e-8)[0] < decades([], 1e-8)[-1]
+    assert decades([5.0], 1e-8, 1.0)[-1] >= 1
+
+
+def test_unknown_names_and_themes_are_refused():
+    with pytest.raises(LookupError, match="how_deep"):
+        figures.draw("how_dep", {}, {})
+    with pytest.raises(ValueError, match="dark"):
+        figures.draw("how_deep", {}, {}, theme="sepia")
+    assert figures.names("baseline") == []

@@ -1,0 +1,110 @@
+"""Laws of linear probes: ridge over a stack, logistic over penalties."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bfc_core.measures import RidgeSums, Undefined
+from bfc_core.probes.linear import linear_accuracies, linear_errors
+from bfc_core.probes.logistic import basis, choose_logistic, fit_logistic
+from bfc_core.probes.ridge import choose_ridge, fit_ridge, relative_errors
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def classes(n: int = 900, d: int = 6, c: int = 4, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = torch.randint(0, c, (n,), generator=torch.Generator().manual_seed(5))
+    return draw(c, d, seed=1)[labels] * 2 + spread * draw(n, d), labels
+
+
+def test_a_stack_s_ridge_is_the_torch_free_one() -> None:
+    z, y = draw(3, 120, 6) + 1, draw(120, 2, seed=1)
+    fitted = fit_ridge(z, y)
+    for i in range(3):
+        array, target = z[i].numpy(), y.numpy()
+        expected = RidgeSums.start(array, target).plus(array, target).fit()
+        assert not isinstance(expected, Undefined)
+        np.testing.assert_allclose(fitted.slope[i].numpy(), expected.slope, rtol=1e-8)
+        np.testing.assert_allclose(fitted.predict(z)[i].numpy(), expected.predict(array), rtol=1e-8)
+
+
+def test_the_penalty_is_chosen_on_samples_that_the_fit_does_not_see() -> None:
+    z, noise = draw(1, 100, 60), draw(100, 1, seed=1)
+    assert choose_ridge(z, noise).penalty > choose_ridge(z, z[0, :, :1]).penalty
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.booleans())
+def test_a_linear_probe_does_not_see_rotation_scaling_or_translation(seed: int, streaming: bool) -> None:
+    z, y = draw(2, 200, 5, seed=seed), draw(200, 1, seed=seed + 1)
+    y = y + z[0, :, :1]
+    q = torch.linalg.qr(draw(5, 5, seed=seed + 2)).Q
+    plain = linear_errors(z, y, 100, streaming=streaming)
+    torch.testing.assert_close(linear_errors(-3 * z @ q + 2, y, 100, streaming=streaming), plain)
+
+
+def test_a_linear_probe_finds_what_is_linear_and_loses_what_is_shuffled() -> None:
+    z = draw(1, 2000, 5)
+    y = z[0] @ draw(5, 1, seed=1)
+    assert linear_errors(z, y, 1000).item() < 1e-9
+    order = torch.randperm(2000, generator=torch.Generator().manual_seed(2))
+    assert linear_errors(z, y[order], 1000).item() == pytest.approx(1, abs=0.05)
+
+
+def test_relative_error_is_one_for_the_mean() -> None:
+    y = draw(500, 2)
+    assert relative_errors(y.mean(0).expand(1, 500, 2), y).item() == pytest.approx(1)
+
+
+def optimum(x: torch.Tensor, labels: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Probabilities (n, c) of the penalised multinomial fit, by L-BFGS to convergence."""
+    w, b = torch.zeros(6, 4).double().requires_grad_(), torch.zeros(4).double().requires_grad_()
+    optimiser = torch.optim.LBFGS([w, b], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(x @ w + b, labels) + 0.5 * penalty * w.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return (x @ w + b).detach().softmax(1)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
+def test_logistic_probes_reach_the_optimum_of_every_penalty(penalty: float) -> None:
+    z, labels = classes(spread=2)
+    standard = (z - z.mean(0)) / z.std(0, correction=0)
+    found = fit_logistic(z, labels, 4, [penalty, 1.0]).logits(z)[0].softmax(1)
+    assert (optimum(standard, labels, penalty) - found).abs().max() < 0.01
+
+
+def test_logistic_probes_do_not_see_scale_or_dead_and_doubled_features() -> None:
+    z, labels = classes()
+    odd = torch.cat([z * torch.tensor([1e-4, 1, 1, 1e3, 1, 1]) + 7, torch.ones(len(z), 1), z[:, :1]], dim=1)
+    assert basis(odd).turn.shape == (8, 6)
+    plain, other = (
+        choose_logistic(x[:600], labels[:600], 4).accuracy(x[600:], labels[600:]) for x in (z, odd)
+    )
+    assert other == pytest.approx(plain, abs=0.01)
+
+
+def test_shuffled_labels_are_found_by_chance_only() -> None:
+    z, labels = classes(4000)
+    order = torch.randperm(4000, generator=torch.Generator().manual_seed(1))
+    y = torch.nn.functional.one_hot(labels, 4).double()
+    assert linear_accuracies(z[None], y, 2000).item() > 0.8
+    for streaming in (True, False):
+        assert linear_accuracies(z[None], y[order], 2000, streaming=streaming).item() == pytest.approx(
+            0.25, abs=0.04
+        )
+
+
+def test_a_layer_that_is_dead_predicts_the_commonest_class() -> None:
+    labels = (torch.arange(400) % 10 == 0).long()
+    chosen = choose_logistic(torch.zeros(400, 3).double(), labels, 2)
+    assert chosen.accuracy(torch.zeros(400, 3).double(), labels) == pytest.approx(0.9)

@@ -1,0 +1,103 @@
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bfc_core import specs
+
+
+def faults(body: object) -> dict[str, str]:
+    with pytest.raises(specs.SpecError) as caught:
+        specs.parse_job(body)
+    return {fault.pointer: fault.detail for fault in caught.value.faults}
+
+
+def train(**spec: Any) -> dict[str, Any]:
+    return {"kind": "train", "spec": spec}
+
+
+def test_an_empty_train_spec_is_the_documented_example() -> None:
+    spec = specs.dump(specs.parse_job({"kind": "train", "spec": {}}).spec)
+    assert spec["data"] | {"label_noise": 0.0} == {
+        "kind": "hierarchical", "input_dim": 20, "levels": 3, "width": 4, "gap": [1, -0.7], "weakest": 0.5,
+        "topology": "dense", "inputs": "uniform", "samples": 4000, "test_samples": 8000, "label_noise": 0.0,
+    }  # fmt: skip
+    assert spec["budget"] == {"steps": 2000, "batch": 128}
+    assert spec["optimizer"]["betas"] == [0.9, 0.99]
+    assert spec["snapshots"] == {
+        "weights": {"every": 500}, "features": {"every": 500, "inputs": 512}, "checkpoint": {"every_seconds": 30, "keep": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "says"),
+    [
+        (train(modle={}), "/spec/modle", "did you mean 'model'"),
+        (train(data={"kind": "hierarchica"}), "/spec/data/kind", "did you mean 'hierarchical'"),
+        (train(model={"kind": "quadratic_densenet", "width": -1}), "/spec/model/width", "at least 1"),
+        (train(data={"kind": "hierarchical", "gap": [1, 2, 3]}), "/spec/data/gap", "exactly levels − 1 = 2"),
+        (train(data={"kind": "hierarchical", "samples": 10**9}), "/spec/data/samples", "at most 100000000"),
+        (train(data={"kind": "hierarchical", "gap": [1, math.nan]}), "/spec/data/gap/1", "finite"),
+        (train(schedule={"kind": "window", "train_up_to": 2, "free": 9}), "/spec/schedule/free", "0 to 1"),
+        (train(budget={"steps": "many"}), "/spec/budget/steps", "an integer"),
+        (train(budget={"steps": 2.5}), "/spec/budget/steps", "an integer"),
+        (train(budget={"steps": True}), "/spec/budget/steps", "an integer"),
+        ({"kind": "trian"}, "/kind", "did you mean 'train'"),
+        ({"kind": "train", "spec": []}, "/spec", "an object"),
+        ({"kind": ["train"]}, "/kind", ""),
+        ({}, "/kind", "missing"),
+        ([], "", "a JSON object"),
+        ({"kind": "train", "labels": {"a": "x\x00"}}, "/labels/a", "control"),
+        ({"kind": "sweep", "spec": {"grid": {"optimizer.rte": [1]}}}, "/spec/grid/optimizer.rte/0", "rate"),
+        (
+            {"kind": "study", "spec": {"kind": "duel", "against": ["svm"]}},
+            "/spec/against/0",
+            "kernel_ridge/rbf",
+        ),
+    ],
+)
+def test_a_fault_points_to_its_place_and_says_what_is_accepted(body: object, pointer: str, says: str) -> None:
+    found = faults(body)
+    assert pointer in found, found
+    assert says in found[pointer]
+
+
+def test_every_fault_of_a_body_is_found_at_once() -> None:
+    body = train(
+        model={"kind": "mlp", "width": 0}, data={"kind": "hierarchical", "gap": [1]}, budget={"setps": 1}
+    )
+    assert set(faults(body)) == {"/spec/model/width", "/spec/data/gap", "/spec/budget/setps"}
+
+
+def test_a_stored_spec_comes_back_the_same() -> None:
+    for part, _, word in specs.words():
+        if part == "job":
+            job = specs.parse_job(word.example())
+            assert specs.load(job.kind, specs.dump(job.spec)) == job.spec
+
+
+def test_every_word_has_a_doc_a_source_and_a_valid_example() -> None:
+    for _, _, word in specs.words():
+        assert word.__doc__
+        assert word.source
+        word.model_validate(word.example())
+
+
+def test_equal_specs_have_equal_hashes_however_they_are_written() -> None:
+    written = specs.parse_job(train(optimizer={"kind": "adam", "clip": 1}, seed=0)).spec
+    assert specs.spec_hash(written) == specs.spec_hash(specs.TrainSpec())
+    assert specs.spec_hash(specs.TrainSpec(seed=1)) != specs.spec_hash(specs.TrainSpec())
+
+
+def test_specs_import_without_torch() -> None:
+    code = "import sys, bfc_core.specs, bfc_core.records; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_grid_of_a_sweep_lets_defaults_follow() -> None:
+    spec = specs.parse_job({"kind": "sweep", "spec": {"grid": {"data.levels": [3, 4], "seed": [0, 1]}}}).spec
+    points = list(spec.points())
+    assert len(points) == 4
+    assert [len(member.data.gap) for _, member in points] == [2, 2, 3, 3]
