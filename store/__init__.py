@@ -1,0 +1,1 @@
+"""The floor that api and worker share: tables and queries, one query a function, connection first."""

@@ -1,0 +1,88 @@
+"""What the environment says, read once at the edge of each process."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+DEFAULT_DATABASE_URL = "postgresql://postgres@127.0.0.1:5432/bfc"
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+N = TypeVar("N", int, float)
+
+
+class ConfigError(ValueError):
+    """A variable of the environment has a value that cannot be used; the message names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one server process. Times in seconds, sizes in bytes."""
+
+    database_url: str = DEFAULT_DATABASE_URL
+    redis_url: str = DEFAULT_REDIS_URL
+    data: Path = Path("bfc-data")
+    host: str = "127.0.0.1"
+    port: int = 8321
+    allow_no_auth: bool = False
+    require_key: bool = False
+    max_job_memory_bytes: int | None = None
+    lease_seconds: float = 15.0
+    heartbeat_seconds: float = 0.4
+    cancel_grace_seconds: float = 10.0
+    outage_seconds: float = 120.0
+    spool: Path = Path("bfc-data/spool")
+    spool_bytes: int = 1 << 30
+    free_disk_fraction: float = 0.05
+    log: str = "text"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Config":
+        """The settings of `env` (default: the process environment); `ConfigError` for a bad value."""
+        env = os.environ if env is None else env
+        data = Path(env.get("BFC_DATA") or "bfc-data")
+        memory = _number(env, "BFC_MAX_JOB_MEMORY_BYTES", 0, int)
+        log = env.get("BFC_LOG") or "text"
+        if log not in ("text", "json"):
+            raise ConfigError(f"BFC_LOG is {log!r}; accepted: text, json")
+        return cls(
+            database_url=env.get("BFC_DATABASE_URL") or DEFAULT_DATABASE_URL,
+            redis_url=env.get("BFC_REDIS_URL") or DEFAULT_REDIS_URL,
+            data=data,
+            host=env.get("BFC_HOST") or "127.0.0.1",
+            port=_number(env, "BFC_PORT", 8321, int),
+            allow_no_auth=_truth(env, "BFC_ALLOW_NO_AUTH"),
+            require_key=_truth(env, "BFC_REQUIRE_KEY"),
+            max_job_memory_bytes=memory or None,
+            lease_seconds=_number(env, "BFC_LEASE_SECONDS", 15.0, float),
+            heartbeat_seconds=_number(env, "BFC_HEARTBEAT_SECONDS", 0.4, float),
+            cancel_grace_seconds=_number(env, "BFC_CANCEL_GRACE_SECONDS", 10.0, float),
+            outage_seconds=_number(env, "BFC_OUTAGE_SECONDS", 120.0, float),
+            spool=Path(env.get("BFC_SPOOL") or data / "spool"),
+            spool_bytes=_number(env, "BFC_SPOOL_BYTES", 1 << 30, int),
+            free_disk_fraction=_number(env, "BFC_FREE_DISK_FRACTION", 0.05, float),
+            log=log,
+        )
+
+
+def _number(env: Mapping[str, str], name: str, default: N, kind: type[N]) -> N:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ConfigError(f"{name} is {text!r}; a number is needed") from None
+    if value < 0:
+        raise ConfigError(f"{name} is {text!r}; a number of at least 0 is needed")
+    return value
+
+
+def _truth(env: Mapping[str, str], name: str) -> bool:
+    text = (env.get(name) or "0").lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise ConfigError(f"{name} is {text!r}; accepted: 1, 0")

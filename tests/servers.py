@@ -1,0 +1,62 @@
+"""PostgreSQL and Redis for the tests: those of BFC_TEST_DATABASE_URL and BFC_TEST_REDIS_URL, else the embedded ones.
+
+They are started once, by the process that collects first; the workers of xdist find their addresses in the environment.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from launch.addresses import free_port
+from launch.broker import Broker
+from launch.folder import DataFolder
+from launch.ledger import postgres_service
+from launch.postgres import USER, Postgres
+from launch.supervisor import Service, Supervisor
+
+# What is lost in a crash of the tests is not missed.
+FAST = {"listen_addresses": "127.0.0.1", "fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+def ensure() -> None:
+    """Starts what the environment does not name, until the end of this process."""
+    supervisor = Supervisor()
+    if "BFC_TEST_DATABASE_URL" not in os.environ:
+        os.environ["BFC_TEST_DATABASE_URL"] = _start_postgres(supervisor)
+    if "BFC_TEST_REDIS_URL" not in os.environ:
+        os.environ["BFC_TEST_REDIS_URL"] = _start_redis(supervisor)
+    for service in supervisor.services:
+        supervisor.wait_ready(service)
+    atexit.register(supervisor.stop)
+
+
+def _start_postgres(supervisor: Supervisor) -> str:
+    folder = DataFolder(_temporary())
+    folder.lock()
+    port = str(free_port())
+    postgres = Postgres(folder, {**FAST, "port": port})
+    supervisor.add(postgres_service(postgres))
+    return f"postgresql://{USER}:{folder.password()}@127.0.0.1:{port}/postgres"
+
+
+def _start_redis(supervisor: Supervisor) -> str:
+    broker = Broker(databases=16)
+    supervisor.add(
+        Service(
+            name="redis",
+            command=lambda: broker.command,
+            log=_temporary() / "redis.log",
+            stdin=broker.settings,
+            is_ready=broker.is_ready,
+        )
+    )
+    return broker.url.rpartition("/")[0]
+
+
+def _temporary() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="bfc-test-"))
+    made.chmod(0o755)
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made / "data"
