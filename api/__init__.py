@@ -1,0 +1,1 @@
+"""The HTTP interface: parse, call one function, reply. Never loads torch."""

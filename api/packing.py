@@ -1,0 +1,114 @@
+"""A finished study as one tar file, written while it is read: manifest, results, series, figures, tensors.
+
+Nothing in it depends on this server: tensors are named by their content, times are UTC, ids are origins.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.lab import Lab
+from api.problems import Problem
+from api.replies import dumps
+from api.tables import csv_of
+from bfc_core import figures
+from store import results, series, tensors
+from store.archives import TensorPlace
+from store.series import Points
+
+WINDOW_BYTES = 8 << 20
+
+
+async def packed(
+    lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
+) -> AsyncIterator[bytes]:
+    """The archive's bytes."""
+    at = _at(manifest["jobs"][0]["job"])
+    yield _entry("manifest.json", dumps(manifest), at)
+    for member in manifest["jobs"]:
+        if member["result_hash"] is not None:
+            yield _entry(f"results/{member['id']}.json", await lab.read(_results, member["id"]), at)
+        told = await lab.read(_series, member["id"])
+        if told is not None:
+            yield _entry(f"series/{member['id']}.json", told, at)
+    async for name, content in _shown(lab, project, manifest):
+        yield _entry(name, content, at)
+    for hash_, place in places.items():
+        yield _head(f"tensors/{hash_}", place.bytes, at)
+        for start in range(0, place.bytes, WINDOW_BYTES):
+            for piece in await lab.read(_window, place.id, start, min(place.bytes, start + WINDOW_BYTES)):
+                yield piece
+        yield _padding(place.bytes)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+async def _shown(lab: Lab, project: str, manifest: Mapping[str, Any]) -> AsyncIterator[tuple[str, bytes]]:
+    """For eyes: the root's tables as CSV and its figures."""
+    root = manifest["jobs"][0]
+    if root["result_hash"] is None:
+        return
+    found = await lab.read(results.get, root["id"])
+    assert found is not None
+    for name, table in found["tables"].items():
+        yield f"tables/{name}.csv", csv_of(table)
+    kind = root["job"]["spec"].get("kind") if root["job"]["kind"] == "study" else root["job"]["kind"]
+    for one in figures.names(str(kind)):
+        for form, suffix in (("json", "vl.json"), ("svg", "svg")):
+            order = {
+                "op": "figure",
+                "job": root["id"],
+                "figure": one["name"],
+                "format": form,
+                "theme": "light",
+            }
+            name = f"{project}-{root['result_hash']}-{one['name']}-{form}-light"
+            try:
+                yield f"figures/{one['name']}.{suffix}", await lab.rendering.make(name, order)
+            except Problem:
+                continue  # a figure that cannot be drawn of these tables must not spoil the archive
+
+
+def _results(connection: Connection, job_id: str) -> bytes:
+    found = results.get(connection, job_id)
+    assert found is not None
+    return dumps({"summary": found["summary"], "tables": found["tables"]})
+
+
+def _series(connection: Connection, job_id: str) -> bytes | None:
+    """Every point of every series; None where there is none. Values that are not numbers are spelt as text."""
+    found = [_spelt(points) for _, points in series.read(connection, [job_id])]
+    return dumps({"series": found}) if found else None
+
+
+def _spelt(points: Points) -> dict[str, Any]:
+    values = [value if abs(value) < float("inf") else str(value) for value in points.values.tolist()]
+    head = {"key": points.key, "layer": points.layer, "unit": points.unit}
+    return head | {"steps": points.steps.tolist(), "values": values}
+
+
+def _window(connection: Connection, tensor_id: int, start: int, stop: int) -> list[bytes]:
+    return list(tensors.read(connection, tensor_id, start, stop))
+
+
+def _entry(name: str, content: bytes, at: int) -> bytes:
+    return _head(name, len(content), at) + content + _padding(len(content))
+
+
+def _head(name: str, size: int, at: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, at, 0o644
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _at(job: Mapping[str, Any]) -> int:
+    finished = job["finished_at"]
+    return int(finished.timestamp()) if isinstance(finished, datetime) else 0

@@ -1,0 +1,55 @@
+"""The response that is an event stream: history first, then what the hub hands out."""
+
+from __future__ import annotations
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from api.hub import Hub
+from api.sse import RETRY
+from store.tail import Place
+from store.tail import Scope as Of
+
+
+class EventStream(Response):
+    """Writes a topic's events until its job tells no more or the client leaves.
+
+    `over` says that the job had ended before its history was read, so that there is nothing to wait for.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, scope: Of, of: str, place: Place, over: bool) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self.hub, self.scope, self.of, self.place, self.over = hub, scope, of, place, over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Listens before the reply begins, so that a refusal still has its own status."""
+        scope["bfc.stream"] = True
+        async with self.hub.listen(self.scope, self.of, self.place) as (listener, until):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+                await send(_body(RETRY))
+                over = self.over
+                async for frames in self.hub.history(self.scope, self.of, self.place, until):
+                    await send(_body(b"".join(frame.content for frame in frames)))
+                    over = self.over or frames[-1].last
+                while not over:
+                    await listener.waiting.wait()
+                    content, over = listener.take()
+                    await send(_body(content))
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                tasks.cancel_scope.cancel()
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _body(content: bytes) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": True}

@@ -1,0 +1,151 @@
+"""From a body to a job in the ledger: all that can be checked is checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from sqlalchemy import Connection, text
+
+from api.problems import Conflicting, Fault, Problem, Refused, TooMany
+from bfc_core import specs, studies
+from store import jobs
+from store.config import Config
+from store.errors import Conflict, NotFound, QueueFull, UnknownDependency
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A parsed job, its members if it is a study, and what it will take."""
+
+    job: specs.Job
+    members: tuple[Any, ...]
+    estimate: specs.Estimate
+
+    @property
+    def is_study(self) -> bool:
+        return self.job.kind in jobs.STUDIES
+
+    def shown(self) -> dict[str, Any]:
+        """What a dry run replies."""
+        envelope = specs.dump(self.job)
+        power = studies.power(self.job.spec) if self.job.kind == "study" else None
+        return envelope | {
+            "spec_hash": specs.spec_hash(self.job.spec),
+            "estimate": self.estimate.json() | {"largest": self.pointer},
+            "members": len(self.members),
+            "power": power,
+        }
+
+    @property
+    def pointer(self) -> str:
+        """The field of the body that memory hangs on most; a member's fields are those of the study's base."""
+        largest = self.estimate.largest
+        if self.is_study and largest.startswith("/spec/"):
+            return "/spec/base" + largest.removeprefix("/spec")
+        return largest
+
+
+def plan(body: Any) -> Plan:
+    """The plan of a body. Raises 422 with a pointer to every fault."""
+    try:
+        job = specs.parse_job(body)
+    except specs.SpecError as fault:
+        raise Refused(Fault(one.pointer, one.detail) for one in fault.faults) from None
+    if not isinstance(job, specs.StudyJob | specs.SweepJob):
+        return Plan(job, (), specs.estimate(job.spec))
+    members = tuple(studies.members(job.spec))
+    return Plan(job, members, specs.combined(specs.estimate(member.spec) for member in members))
+
+
+def check(connection: Connection, config: Config, project: str, planned: Plan) -> None:
+    """What only the ledger knows: that all it names exists, and that some worker could hold it.
+
+    Raises 422 with pointers.
+    """
+    faults = [*_unknown(connection, project, planned.job)]
+    if faults:
+        raise Refused(faults)
+    _check_memory(connection, config, planned)
+
+
+def submit(connection: Connection, project: str, planned: Plan, placing: jobs.Placing) -> str:
+    """Writes the job; its id. Raises 422 for a dependency that is not there, 429 over the quota."""
+    try:
+        return jobs.submit(connection, project, planned.job, planned.members, placing)
+    except UnknownDependency as fault:
+        raise Refused(_missing(planned.job, id_) for id_ in fault.ids) from None
+    except QueueFull as fault:
+        raise TooMany(str(fault), 30, "quota", limit=fault.limit, queued=fault.queued) from None
+
+
+def translated(fault: Exception) -> Problem | None:
+    """A store's refusal as a reply."""
+    if isinstance(fault, NotFound):
+        return Problem(404, "not_found", f"no {fault.noun} {fault.name[:80]!r} in this project")
+    if isinstance(fault, Conflict):
+        return Conflicting(str(fault), state=fault.state)
+    return None
+
+
+def _missing(job: specs.Job, id_: str) -> Fault:
+    where = f"/after/{job.after.index(id_)}" if id_ in job.after else "/spec/of/job"
+    return Fault(where, f"no job {id_!r} in this project")
+
+
+def _unknown(connection: Connection, project: str, job: specs.Job) -> Iterator[Fault]:
+    """Jobs, data sets and snapshots that the body names and this project does not have."""
+    after = [(f"/after/{place}", "jobs", id_) for place, id_ in enumerate(job.after)]
+    for pointer, table, id_ in (*after, *_named(specs.dump(job.spec), "/spec")):
+        query = text(f"SELECT 1 FROM {table} WHERE id = :id AND project_id = :project")  # noqa: S608 - three constants
+        if connection.execute(query, {"id": id_, "project": project}).first() is None:
+            yield Fault(pointer, f"no {table.rstrip('s')} {id_!r} in this project")
+
+
+def _named(value: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _named(inner, f"{pointer}/{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _named(inner, f"{pointer}/{index}")
+    elif isinstance(value, str):
+        if value.startswith("ds_") and pointer.endswith("/dataset"):
+            yield pointer, "datasets", value
+        elif value.startswith("snap_") and "/snapshots/" in pointer:
+            yield pointer, "snapshots", value
+        elif value.startswith("job_") and pointer == "/spec/of/job":
+            yield pointer, "jobs", value
+
+
+def _check_memory(connection: Connection, config: Config, planned: Plan) -> None:
+    most, whose = _largest(connection, config, getattr(planned.job.spec, "device", "auto"))
+    needed = planned.estimate.memory_bytes
+    if needed > most:
+        says = (
+            f"about {needed:,} bytes of memory are needed and {whose} has {most:,}; "
+            "the estimate hangs most on this field"
+        )
+        raise Refused([Fault(planned.pointer, says)], estimate=planned.shown()["estimate"])
+
+
+def _largest(connection: Connection, config: Config, device: str) -> tuple[int, str]:
+    """The memory of the largest place a job could run in, and whose it is."""
+    if config.max_job_memory_bytes is not None:
+        return config.max_job_memory_bytes, "BFC_MAX_JOB_MEMORY_BYTES"
+    query = text("""
+        SELECT max(memory_bytes) FROM workers
+         WHERE state <> 'gone' AND (:device = 'auto' OR device_class = :device)""")
+    most = connection.execute(query, {"device": device}).scalar()
+    if most:
+        return int(most), "the largest worker of its class"
+    return psutil.virtual_memory().total, "this host"
+
+
+def filled(value: Sequence[str] | None) -> tuple[str, ...]:
+    """The parts of `?x=a,b&x=c`."""
+    return tuple(part for item in value or () for part in item.split(",") if part)

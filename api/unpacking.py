@@ -1,0 +1,186 @@
+"""Archives read back, in a child: every name, size and hash is checked before a job of it exists."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from bfc_core import specs
+from bfc_core.records import Result, Table, Tensor
+from store import archives, tensors
+from store.archives import Differs, Member
+from store.engine import transact
+from store.series import Points
+from store.states import TERMINAL
+
+MOST_ENTRIES = 500_000
+MANIFEST_BYTES = 256 << 20
+TENSOR_BYTES = 1 << 30
+BATCH_BYTES = 32 << 20
+_TIMES = ("created_at", "started_at", "finished_at")
+
+
+class BadArchive(ValueError):
+    """The file is not an archive of a study, or not a whole one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An archive's entries by name, each a place in the file."""
+
+    file: IO[bytes]
+    entries: Mapping[str, tuple[int, int]]
+
+    def read(self, name: str, most: int = MANIFEST_BYTES) -> bytes:
+        """One entry."""
+        if name not in self.entries:
+            raise BadArchive(f"{name} is missing")
+        start, size = self.entries[name]
+        if size > most:
+            raise BadArchive(f"{name} has {size} bytes; at most {most} are read")
+        self.file.seek(start)
+        return self.file.read(size)
+
+    def json(self, name: str) -> Any:
+        """One entry as JSON."""
+        try:
+            return json.loads(self.read(name))
+        except (ValueError, RecursionError):
+            raise BadArchive(f"{name} is not JSON") from None
+
+
+def unpack(engine: Engine, path: str, project: str, key_id: str | None) -> dict[str, str]:
+    """`{"id": root's new id}`. Tensors first, in short transactions, then all jobs in one."""
+    with open(path, "rb") as file:  # noqa: PTH123 - the API's own temporary file
+        opened = Opened(file, _entries(file))
+        manifest = opened.json("manifest.json")
+        try:
+            members = [_member(opened, entry) for entry in _jobs(manifest)]
+            _store_tensors(engine, project, opened, members)
+            root = transact(engine, lambda connection: archives.write(connection, project, key_id, members))
+        except (KeyError, TypeError, AttributeError, ValidationError) as fault:
+            raise BadArchive(
+                f"the manifest does not say what it must: {type(fault).__name__}: {fault}"[:500]
+            ) from None
+        except Differs as fault:
+            raise BadArchive(str(fault)) from None
+    return {"id": root}
+
+
+def _entries(file: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Regular files only; nothing is ever written to disk under a name from the archive."""
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for entry in archive:
+                if not entry.isreg():
+                    raise BadArchive(f"{entry.name[:80]!r} is not a plain file")
+                if entry.name in found or len(found) >= MOST_ENTRIES:
+                    raise BadArchive(f"{entry.name[:80]!r} stands twice, or there are too many entries")
+                found[entry.name] = (entry.offset_data, entry.size)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as fault:
+        raise fault if isinstance(fault, BadArchive) else BadArchive(f"not a tar file: {fault}") from None
+    if "manifest.json" not in found:
+        raise BadArchive("manifest.json is missing; is this an archive made by `bfc export`?")
+    return found
+
+
+def _jobs(manifest: Any) -> Iterable[Mapping[str, Any]]:
+    head = (manifest.get("format"), manifest.get("version")) if isinstance(manifest, dict) else None
+    if head != (archives.FORMAT, archives.VERSION):
+        raise BadArchive(f"format and version are {head}; accepted: {archives.FORMAT} {archives.VERSION}")
+    found = manifest["jobs"]
+    if not found or found[0]["id"] != manifest["root"]:
+        raise BadArchive("the first job is not the root")
+    ids = {entry["id"] for entry in found}
+    if len(ids) != len(found):
+        raise BadArchive("a job stands twice")
+    for place, entry in enumerate(found):
+        if entry["parent"] != (None if place == 0 else manifest["root"]):
+            raise BadArchive(f"{entry['id']} does not belong to the root")
+        yield entry
+
+
+def _member(opened: Opened, entry: Mapping[str, Any]) -> Member:
+    row = dict(entry["job"])
+    if row["state"] not in TERMINAL:
+        raise BadArchive(f"{entry['id']} is {row['state']}; only finished jobs are imported")
+    if "sha256:" + hashlib.sha256(specs.canonical(row["spec"]).encode()).hexdigest() != row["spec_hash"]:
+        raise BadArchive(f"the spec of {entry['id']} has another hash than the archive says")
+    specs.load(row["kind"], row["spec"])
+    row |= {name: archives.time_of(row[name]) for name in _TIMES}
+    result = None if entry["result_hash"] is None else _result(opened.json(f"results/{entry['id']}.json"))
+    name = f"series/{entry['id']}.json"
+    points = _points(opened.json(name)) if name in opened.entries else []
+    kept = [dict(one) | {"packed": _heads(opened, one["tensors"])} for one in entry["snapshots"]]
+    return Member(
+        entry["id"], entry["parent"], entry["after"], row, result, entry["result_hash"], points, kept
+    )
+
+
+def _result(said: Mapping[str, Any]) -> Result:
+    return Result(said["summary"], {name: Table.of(table) for name, table in said["tables"].items()})
+
+
+def _points(said: Mapping[str, Any]) -> list[Points]:
+    return [
+        Points(
+            one["key"],
+            one["layer"],
+            one["unit"],
+            np.array(one["steps"], np.int64),
+            np.array([float(value) for value in one["values"]], np.float64),
+        )
+        for one in said["series"]
+    ]
+
+
+def _heads(opened: Opened, listed: Iterable[Mapping[str, Any]]) -> dict[str, tensors.Packed]:
+    found = {}
+    for one in listed:
+        name = f"tensors/{one['hash']}"
+        if name not in opened.entries:
+            raise BadArchive(f"{name} is missing")
+        size = opened.entries[name][1]
+        found[one["name"]] = archives.packed_head(
+            bytes.fromhex(one["hash"]), one["dtype"], one["shape"], size
+        )
+    return found
+
+
+def _store_tensors(engine: Engine, project: str, opened: Opened, members: Iterable[Member]) -> None:
+    wanted = {
+        packed.hash: packed
+        for member in members
+        for kept in member.snapshots
+        for packed in kept["packed"].values()
+    }
+    batch: list[tensors.Packed] = []
+    held = 0
+    for hash_, head in wanted.items():
+        try:
+            tensor = Tensor(head.dtype, head.shape, opened.read(f"tensors/{hash_.hex()}", TENSOR_BYTES))
+        except ValueError as fault:
+            raise BadArchive(f"tensors/{hash_.hex()}: {fault}") from None
+        fresh = tensors.pack(tensor)
+        if fresh.hash != hash_:
+            raise BadArchive(f"tensors/{hash_.hex()} has another content than its name says")
+        batch.append(fresh)
+        held += fresh.size
+        if held >= BATCH_BYTES:
+            _put(engine, project, batch)
+            batch, held = [], 0
+    if batch:
+        _put(engine, project, batch)
+
+
+def _put(engine: Engine, project: str, batch: list[tensors.Packed]) -> None:
+    transact(engine, lambda connection: tensors.put(connection, project, batch))
