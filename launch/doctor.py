@@ -1,0 +1,144 @@
+"""`bfc doctor`: looks at an installation from the outside and says what to mend. It starts and changes nothing."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import psycopg
+
+from launch import devices, ledger
+from launch.addresses import address, answers, check_address, reach_broker
+from launch.errors import LaunchError
+from launch.folder import DataFolder
+from launch.postgres import Postgres
+from launch.programs import broker_program, postgres_major, postgres_programs
+
+# Packages whose absence means that a part of the lab cannot run, by the extra that brings them.
+PACKAGES = {"server": "fastapi", "worker": "torch"}
+LEAST_FREE = 0.05
+SILENT_SECONDS = 15
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. `state`: fine, note (works, but worth knowing) or wrong; `mend`: the command or step."""
+
+    state: str
+    about: str
+    said: str
+    mend: str = ""
+
+    def line(self) -> str:
+        """For a person."""
+        sign = {"fine": "ok   ", "note": "note ", "wrong": "WRONG"}[self.state]
+        return f"{sign} {self.about}: {self.said}" + (f"\n      → {self.mend}" if self.mend else "")
+
+
+def examine(data: Path, host: str, port: int) -> list[Finding]:
+    """Everything that can be said, in the order in which it would have to be mended."""
+    folder = DataFolder(data)
+    facts = folder.announced() if folder.in_use() else {}
+    return [*_installation(), *_servers(facts), *_folder(folder), *_server(facts, host, port)]
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("fine", "python", sys.version.split()[0])
+    for extra, package in PACKAGES.items():
+        try:
+            yield Finding("fine", extra, f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("wrong", extra, f"{package} is not installed", f"pip install 'bfc-lab[{extra}]'")
+    gpus = devices.gpu_names()
+    if gpus and devices.torch_build() == "cpu":
+        yield Finding("note", "gpu", f"{', '.join(gpus)}, but torch is built for the CPU", "install torch with CUDA")
+    else:
+        yield Finding("fine", "gpu", ", ".join(gpus) or "none; jobs run on the CPU")
+
+
+def _servers(facts: dict[str, Any]) -> Iterator[Finding]:
+    """The database and the broker: those of the environment, of the running server, or those that would be started."""
+    database = os.environ.get("BFC_DATABASE_URL") or facts.get("database_url")
+    if database is None:
+        yield _look("postgres", lambda: f"embedded, version {postgres_major(postgres_programs())}")
+    else:
+        yield _look("postgres", lambda: _reached(database), "start it, or unset BFC_DATABASE_URL for the embedded one")
+        yield _schema(database)
+    broker = os.environ.get("BFC_REDIS_URL") or facts.get("redis_url")
+    if broker is None:
+        yield _look("redis", lambda: f"embedded, {broker_program()}")
+    else:
+        yield _look("redis", lambda: reach_broker(broker), "start it, or unset BFC_REDIS_URL", said="answers")
+
+
+def _reached(url: str) -> str:
+    ledger.reach_database(url)
+    return f"{ledger.without_password(url)} answers"
+
+
+def _schema(url: str) -> Finding:
+    try:
+        fault = ledger.schema_fault(url)
+    except psycopg.Error as error:
+        fault = ledger.first_line(error)
+    return Finding("wrong", "schema", fault, "bfc migrate") if fault else Finding("fine", "schema", "up to date")
+
+
+def _folder(folder: DataFolder) -> Iterator[Finding]:
+    place = folder.path
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        yield Finding("wrong", "data", f"{place} is not writable by this user", "choose another with --data or BFC_DATA")
+        return
+    if place.exists() and os.environ.get("BFC_DATABASE_URL") is None:
+        yield _look("data", lambda: Postgres(folder).check_major(), said=f"{place} can be used")
+    else:
+        yield Finding("fine", "data", f"{place} {'can be used' if place.exists() else 'will be made'}")
+    disk = shutil.disk_usage(there)
+    share = disk.free / disk.total
+    free = f"{disk.free / 2**30:.1f} GiB free of {disk.total / 2**30:.1f} ({share:.0%})"
+    if share < LEAST_FREE:
+        yield Finding("wrong", "disk", f"{free}: new jobs wait below {LEAST_FREE:.0%}", "delete jobs or files")
+    else:
+        yield Finding("fine", "disk", free)
+
+
+def _server(facts: dict[str, Any], host: str, port: int) -> Iterator[Finding]:
+    """The running server and its workers, or whether one could be started here."""
+    if facts:
+        place = urlsplit(facts["url"])
+        if answers(place.hostname or host, place.port or port):
+            yield Finding("fine", "server", f"ready at {facts['url']}, process {facts['pid']}")
+        else:
+            yield Finding("wrong", "server", f"{facts['url']} is not ready", "see logs/api.log in the data folder")
+        yield _workers(facts["database_url"])
+    elif answers(host, port):
+        yield Finding("fine", "server", f"ready at {address(host, port)}")
+    else:
+        yield _look("server", lambda: f"none; port {check_address(host, port)} of {host} is free")
+
+
+def _workers(url: str) -> Finding:
+    try:
+        with psycopg.connect(ledger.plain(url), connect_timeout=5) as connection:
+            rows = connection.execute(
+                "SELECT name, device FROM workers WHERE state <> 'gone' AND heard_at > now() - make_interval(secs => %s)",
+                (SILENT_SECONDS,),
+            ).fetchall()
+    except psycopg.Error as error:
+        return Finding("wrong", "workers", ledger.first_line(error))
+    if not rows:
+        said = f"none was heard in {SILENT_SECONDS} s"
+        return Finding("wrong", "workers", said, "see logs/worker-*.log in the data folder, or run bfc worker")
+    return Finding("fine", "workers", ", ".join(f"{name} on {device}" for name, device in rows))
+
+
+def _look(about: str, check: Callable[[], str | None], mend: str = "", *, said: str = "") -> Finding:
+    """What a check says, or `said`; what it raises says how to mend it, or `mend` does."""
+    try:
+        return Finding("fine", about, check() or said)
+    except LaunchError as error:
+        return Finding("wrong", about, str(error), mend)

@@ -1,0 +1,25 @@
+"""The program `bfc`: the client's, with the server's commands in it.
+
+A command of the server is run without loading the client, which would be half a second of every start.
+"""
+
+import importlib.util
+import sys
+
+SERVER_COMMANDS = frozenset({"serve", "api", "worker", "migrate", "key", "doctor", "backup", "restore"})
+
+
+def main() -> None:
+    """Runs the command line."""
+    if len(sys.argv) > 1 and sys.argv[1] in SERVER_COMMANDS and importlib.util.find_spec("psycopg") is not None:
+        from launch.command import app
+
+        app(prog_name="bfc")
+    else:
+        from bfc_client.command import main as client
+
+        client()
+
+
+if __name__ == "__main__":
+    main()
