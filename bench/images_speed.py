@@ -1,0 +1,169 @@
+"""Training images a second on one core: this engine against a plain torchvision-style loop, in turns.
+
+The plain loop is what one writes first: a DataLoader over PIL pictures with per-sample transforms (pad, random
+crop, flip, to float, normalise), float32, NCHW, torch.optim.SGD. Both train the same network (the default
+wide_resnet) with the same optimiser, rate and number of steps; rounds are interleaved, so that a busy machine slows
+both. Test accuracies stand beside the speeds. A third line runs the engine with its default probes and snapshots.
+
+    python -m bench.images_speed ARCHIVE_OR_NPZ [--samples 5000] [--steps 600] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from bfc_core import specs
+from bfc_core.images import formats, networks
+from bfc_core.images.data import Data, prepare
+from bfc_core.images.datasets import Arrays
+from bfc_core.images.engine import train
+from bfc_core.records import Result
+from bfc_core.training.rates import rate_factor
+
+BATCH = 64
+
+
+@dataclass
+class Given:
+    arrays: Arrays
+
+    def dataset(self, dataset_id: str) -> Arrays:
+        del dataset_id
+        return self.arrays
+
+
+def spec_of(samples: int, steps: int, **changes: Any) -> specs.TrainSpec:
+    body = {
+        "data": {
+            "kind": "cifar10",
+            "dataset": "ds_0123456789abcdef",
+            "samples": samples,
+            "test_samples": 2000,
+        },
+        "budget": {"steps": steps, "batch": BATCH},
+        **changes,
+    }
+    return specs.TrainSpec.model_validate(body)
+
+
+class Transformed(Dataset[tuple[torch.Tensor, int]]):
+    """Pictures one by one, through transforms as torchvision's `Compose` applies them."""
+
+    def __init__(self, data: Data) -> None:
+        self.pictures = [Image.fromarray(pixels) for pixels in data.train.inputs.numpy()]
+        self.labels = data.train.labels.tolist()
+        self.mean = (data.mean / 255)[:, None, None]
+        self.std = 1 / (255 * data.scale)[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        picture = ImageOps.expand(self.pictures[index], border=2)
+        left, top = random.randint(0, 4), random.randint(0, 4)
+        picture = picture.crop((left, top, left + 32, top + 32))
+        if random.random() < 0.5:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+        return (tensor - self.mean) / self.std, self.labels[index]
+
+
+def plain(spec: specs.TrainSpec, data: Data) -> tuple[float, float]:
+    """Images a CPU-second and test accuracy of the plain loop."""
+    torch.manual_seed(0)
+    random.seed(0)
+    network = networks.build(spec.model, data.shape)
+    head = network.head(len(network.blocks), data.classes, "linear")
+    networks.initialise_blocks(network, range(1, len(network.blocks) + 1), 0)
+    model = nn.Sequential(network, head)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=spec.optimizer.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    loader = DataLoader(Transformed(data), BATCH, shuffle=True, drop_last=True)
+    step, begun = 0, time.process_time()
+    while step < spec.budget.steps:
+        for x, y in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = spec.optimizer.rate * rate_factor(spec.optimizer, step, spec.budget.steps)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            step += 1
+            if step == spec.budget.steps:
+                break
+    speed = step * BATCH / (time.process_time() - begun)
+    model.eval()
+    with torch.no_grad():
+        x = data.normalised(data.test.inputs).contiguous()
+        scores = torch.cat([model(part) for part in torch.split(x, 500)])
+    return speed, float((scores.argmax(1) == data.test.labels).double().mean())
+
+
+def ours(spec: specs.TrainSpec, arrays: Arrays) -> tuple[float, float]:
+    """Images a CPU-second and test accuracy of the engine, preparing and measuring included."""
+    begun = time.process_time()
+    *_, last = train(spec, inputs=Given(arrays))
+    assert isinstance(last, Result), last
+    return spec.budget.steps * BATCH / (time.process_time() - begun), last.summary["test_accuracy"]
+
+
+def read(path: Path) -> Arrays:
+    with path.open("rb") as file:
+        return formats.read(formats.sniff(file, path.name), file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="an archive of class folders, a CIFAR binary or an .npz")
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    arrays = read(args.data)
+    none: dict[str, Any] = {"probes": [], "snapshots": {"weights": None, "features": None}}
+    bare, full = spec_of(args.samples, args.steps, **none), spec_of(args.samples, args.steps)
+    data = prepare(bare.data, arrays, 0, torch.device("cpu"))  # type: ignore[arg-type]
+    torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)  # its first use imports the compiler: not timed
+    found: dict[str, list[tuple[float, float]]] = {
+        "plain loop": [],
+        "engine": [],
+        "engine, default probes": [],
+    }
+    for _ in range(args.rounds):
+        found["plain loop"].append(plain(bare, data))
+        found["engine"].append(ours(bare, arrays))
+        found["engine, default probes"].append(ours(full, arrays))
+    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
+    print(
+        f"{args.samples:,} pictures, {args.steps} steps of {BATCH}; medians of {args.rounds} interleaved rounds"
+    )
+    for name, rounds in found.items():
+        speed, accuracy = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"{name:24} {speed:8,.0f} images a CPU-second   test accuracy {accuracy:.3f}")
+    ratio = statistics.median(e[0] / p[0] for e, p in zip(found["engine"], found["plain loop"], strict=True))
+    cost = 1 - statistics.median(
+        f[0] / e[0] for f, e in zip(found["engine, default probes"], found["engine"], strict=True)
+    )
+    print(
+        f"engine / plain: {ratio:.2f} (needed 1.7)   default probes and snapshots cost {cost:.1%} (needed 5 %)"
+    )
+
+
+if __name__ == "__main__":
+    main()
