@@ -252,8 +252,8 @@ def test_the_bell_rings_after_the_commit(api: httpx.Client, works: Works, broker
 
     submit(api)
     with redis.Redis.from_url(broker) as client:
-        for _ in range(100):
-            if client.llen("bfc.cpu"):
+        for _ in range(200):
+            if client.llen("bfc.cpu") and not works.all("SELECT 1 FROM outbox"):
                 break
             time.sleep(0.05)
         assert client.llen("bfc.cpu") == 1

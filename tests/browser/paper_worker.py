@@ -76,11 +76,13 @@ class PaperWorker(Works):
     def run_members(self, study: str, most: int = 10_000) -> int:
         """Runs members of the study to their end, whole packs, until `most` have ended."""
         ended = 0
-        while ended < most and (claimed := [one for one in self.claim() if one.parent_id == study]):
-            for one in claimed:
+        # What other tests left queued may come first: it is taken and left alone.
+        while ended < most and (claimed := self.claim()):
+            own = [one for one in claimed if one.parent_id == study]
+            for one in own:
                 self.curve(one, key="test_error")
                 self.finish(one)
-            ended += len(claimed)
+            ended += len(own)
         return ended
 
     def conclude(self, study: str) -> None:
