@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bfc_core.specs.baseline import LEARNERS
 from bfc_core.specs.claims import THRESHOLDS, ClaimSpec
 from bfc_core.specs.data import SYNTHETIC, Hierarchical
 from bfc_core.specs.model import Mlp, QuadraticDensenet
 from bfc_core.specs.resolution import layers
-from bfc_core.specs.scalars import Flag, Level, Rate, Samples, Spec, refuse
+from bfc_core.specs.scalars import Flag, Level, Rate, Samples, Spec, refuse, said
 from bfc_core.specs.schedule import Joint
 from bfc_core.specs.train import StudyBase, TrainSpec
 
@@ -26,6 +27,8 @@ MainSchedule = Literal[
     "joint", "layerwise", "layerwise_then_joint", "longer", "detached", "cyclic", "upper_frozen"
 ]
 MAX_MEMBERS = 10_000
+SEEDS_OF_FRESH_SAMPLES = 20
+"""About one run in five to eight sticks there: of 20 seeds the interval tolerates five (SCIENCE §4)."""
 
 
 class Beside(Spec):
@@ -61,15 +64,23 @@ class Study(Spec):
     base: StudyBase = StudyBase()
     """A train spec without `schedule`; its `seed` is the first of `seeds` consecutive ones."""
     seeds: SeedCount = 9
-    """Seeds n; 9 tolerates one failure."""
+    """Seeds n; 9 tolerates one failure. 20 when left out where each step draws fresh samples: there runs stick more often."""
     vary: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)] = ("target", "data", "init", "order")
     """Roles whose seed changes from one to the next; the others are held fixed."""
     claims: tuple[ClaimSpec, ...] | None = None
     """Claims to judge, in order; those that the data can answer when left out."""
     answers: ClassVar[tuple[str, ...]] = ()
     """Claims that this kind of study can answer."""
+    draws_afresh: ClassVar[bool] = True
+    """Whether members train on the base's own samples."""
     stop_on_failure: Flag = False
     """Cancel the rest when a member fails; otherwise the study concludes with what there is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _more_seeds_where_runs_stick(cls, body: Any) -> Any:
+        fresh = cls.draws_afresh and said(body, "base", "data", "samples") == "fresh"
+        return {"seeds": SEEDS_OF_FRESH_SAMPLES, **body} if fresh else body
 
     @field_validator("claims")
     @classmethod
@@ -99,7 +110,8 @@ class CorrectionSpec(Study):
         name for name in THRESHOLDS if name != "shallow_fail_at_equal_samples"
     )
     readouts: Annotated[tuple[Readout, ...], Field(min_length=1, max_length=2)] = ("fixed", "signed")
-    """Read-outs of a quadratic_densenet that stand beside each other; claims are headlined on `signed`."""
+    """Read-outs of a quadratic_densenet that stand beside each other; claims are headlined on `signed`. On targets
+    other than `hierarchical`, which have no gap that a fixed one could be told, `signed` alone when left out."""
     baselines: Beside | None = Beside()
     """Shallow learners on the same samples; null for none."""
     schedules: Annotated[tuple[MainSchedule, ...], Field(min_length=1, max_length=7)] | None = None
@@ -116,6 +128,12 @@ class CorrectionSpec(Study):
     """Also sliding windows of these widths, with their greedy controls."""
     second_rates: tuple[Rate, ...] | None = None
     """For images: peak rates of the last stage, chosen on validation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untold_without_a_gap(cls, body: Any) -> Any:
+        untold = said(body, "base", "data", "kind") in ("staircase", "parity", "multi_index")
+        return {"readouts": ["signed"], **body} if untold else body
 
     @field_validator("base")
     @classmethod
@@ -158,6 +176,7 @@ class DuelSpec(Study):
 
     kind: Literal["duel"] = "duel"
     answers: ClassVar[tuple[str, ...]] = ("shallow_fail_at_equal_samples",)
+    draws_afresh: ClassVar[bool] = False
     samples: Annotated[tuple[Samples, ...], Field(min_length=1, max_length=30)] = (500, 1000, 2000, 4000)
     """Numbers N of training labels, the same for every learner."""
     against: tuple[Annotated[str, Field(strict=True)], ...] | None = None
@@ -222,14 +241,15 @@ class SweepSpec(Spec):
         if size > MAX_MEMBERS:
             refuse([("", f"{size} members; accepted: up to {MAX_MEMBERS:,}")])
         if base is not None:
-            refuse(_grid_faults(sparse(base), grid))
+            body = _with_lists(base, grid)
+            refuse(_grid_faults(body, grid))
+            refuse(_faults_together(body, grid))
         return grid
 
     def points(self) -> Iterator[tuple[dict[str, Any], TrainSpec]]:
         """Every combination, with the train spec it makes."""
-        body = sparse(self.base)
-        for values in itertools.product(*self.grid.values()):
-            point = dict(zip(self.grid, values, strict=True))
+        body = _with_lists(self.base, self.grid)
+        for point in _combinations(self.grid):
             yield point, TrainSpec.model_validate(placed(body, point))
 
 
@@ -242,7 +262,30 @@ def sparse(model: Spec) -> dict[str, Any]:
         if isinstance(value, Spec):
             body[name] = sparse(value)
         elif name in model.model_fields_set or name == "kind":
-            body[name] = dumped[name]
+            body[name] = _sparse_list(value, dumped[name]) if isinstance(value, tuple) else dumped[name]
+    return body
+
+
+def _sparse_list(values: tuple[Any, ...], dumped: list[Any]) -> list[Any]:
+    """Specs, such as probes, with what was set of each; other values as they are."""
+    return [
+        sparse(value) if isinstance(value, Spec) else plain
+        for value, plain in zip(values, dumped, strict=True)
+    ]
+
+
+def _with_lists(base: Spec, paths: Iterable[str]) -> dict[str, Any]:
+    """`sparse`, with those default lists written out that a path reaches into, such as probes.0.every."""
+    body = sparse(base)
+    for path in paths:
+        node, model = body, base
+        for name, following in itertools.pairwise(path.split(".")):
+            value = getattr(model, name, None) if name in type(model).model_fields else None
+            if isinstance(value, tuple) and following.isdecimal():
+                node.setdefault(name, _sparse_list(value, model.model_dump(mode="json")[name]))
+            if not isinstance(value, Spec):
+                break
+            node, model = node[name], value
     return body
 
 
@@ -261,24 +304,48 @@ def placed(body: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
+def _combinations(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
 def _grid_faults(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[tuple[str, str]]:
+    """Values that are wrong by themselves, the other fields at their first."""
     first = {path: values[0] for path, values in grid.items()}
     for path, values in grid.items():
         for i, value in enumerate(values):
             at = f"/{path.replace('~', '~0').replace('/', '~1')}/{i}"
-            try:
-                TrainSpec.model_validate(placed(body, {**first, path: value}))
-            except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-                if isinstance(error, ValidationError):
-                    from bfc_core.specs.errors import faults_of
+            fault = _fault_of(body, {**first, path: value}, path)
+            if fault:
+                yield at, fault
 
-                    found = faults_of(error, placed(body, {**first, path: value}), TrainSpec)[0]
-                    yield at, f"{found.detail} (at {found.pointer or 'the spec'})"
-                else:
-                    yield (
-                        at,
-                        f"no field {path!r}; accepted: a dotted path below the spec, such as data.gap or optimizer.rate",
-                    )
+
+def _faults_together(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[tuple[str, str]]:
+    """The first combination whose values are wrong only together."""
+    # A seed goes with everything, and is what long grids are made of.
+    sparse_grid = {path: values[: 1 if path.startswith("seed") else None] for path, values in grid.items()}
+    for point in _combinations(sparse_grid):
+        fault = _fault_of(body, point, ", ".join(point))
+        if fault:
+            values = ", ".join(f"{path} {json.dumps(value)}" for path, value in point.items())
+            yield "", f"{values}: {fault}; every combination is trained, so sweep these apart"
+            return
+
+
+def _fault_of(body: dict[str, Any], point: dict[str, Any], path: str) -> str | None:
+    """What is wrong with the spec that a point of the grid makes, if anything."""
+    try:
+        TrainSpec.model_validate(placed(body, point))
+    except ValidationError as error:
+        from bfc_core.specs.errors import faults_of
+
+        found = faults_of(error, placed(body, point), TrainSpec)[0]
+        return f"{found.detail} (at {found.pointer or 'the spec'})"
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError):
+        return (
+            f"no field {path!r}; accepted: a dotted path below the spec, such as data.gap or optimizer.rate"
+        )
+    return None
 
 
 __all__ = ["ClaimSpec", "CorrectionSpec", "DuelSpec", "InformationGapSpec", "Study", "StudySpec", "SweepSpec"]

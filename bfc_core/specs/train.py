@@ -20,7 +20,7 @@ from bfc_core.specs.data import (
 from bfc_core.specs.model import CONVOLUTIONAL, Mlp, ModelSpec, QuadraticDensenet
 from bfc_core.specs.optimizer import Adam, Budget, OptimizerSpec
 from bfc_core.specs.probe import FeatureError, ProbeKind
-from bfc_core.specs.scalars import JobId, NonNegative, Seed, SnapshotId, Spec, Steps, refuse
+from bfc_core.specs.scalars import JobId, NonNegative, Seed, SnapshotId, Spec, Steps, refuse, said
 from bfc_core.specs.schedule import Joint, Lazy, Minimal, ScheduleSpec, Staged
 
 Device = Annotated[str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
@@ -28,6 +28,7 @@ Dtype = Literal["float32", "float64"]
 
 
 _UPLOADED_KINDS = frozenset(word.model_fields["kind"].default for word in UPLOADED)
+_UNTOLD_KINDS = frozenset({"staircase", "parity", "multi_index"})
 #: Cheap enough to cost a training no more than a few per cent.
 _PICTURE_PROBES: list[dict[str, Any]] = [{"kind": "linear", "inputs": 2000, "streaming": True}]
 _PICTURE_SGD: dict[str, Any] = {
@@ -127,12 +128,17 @@ class Training(Spec):
     @model_validator(mode="before")
     @classmethod
     def _defaults_by_data(cls, body: Any) -> Any:
-        """Uploaded data have no teacher: other defaults of model, optimiser and probes make sense there."""
-        kind = body["data"].get("kind") if isinstance(body, dict) and isinstance(body.get("data"), dict) else None
-        if not isinstance(kind, str) or kind not in _UPLOADED_KINDS:
+        """What fits the data where nothing is said: a learner that reads them, and for uploaded data an optimiser and
+        probes that need no teacher."""
+        kind = said(body, "data", "kind")
+        if not isinstance(kind, str):
             return body
-        model = {"kind": "mlp" if kind == "arrays" else "wide_resnet"}
-        return {"model": model, "optimizer": _PICTURE_SGD, "probes": _PICTURE_PROBES, **body}
+        if kind in _UPLOADED_KINDS:
+            model = {"kind": "mlp" if kind == "arrays" else "wide_resnet"}
+            return {"model": model, "optimizer": _PICTURE_SGD, "probes": _PICTURE_PROBES, **body}
+        if kind == "random_hierarchy":
+            return {"model": {"kind": "mlp"}, **body}
+        return {**body, "model": _with_a_readout(body.get("model", {}))} if kind in _UNTOLD_KINDS else body
 
 
 class TrainSpec(Training):
@@ -167,6 +173,12 @@ class TrainSpec(Training):
                 ]
             )
         return schedule
+
+
+def _with_a_readout(model: Any) -> Any:
+    """The model as given, its read-out trained where nothing is said: these targets have no gap to be told."""
+    quadratic = isinstance(model, dict) and model.get("kind", "quadratic_densenet") == "quadratic_densenet"
+    return {"readout": "signed", **model} if quadratic else model
 
 
 class Shell(NamedTuple):

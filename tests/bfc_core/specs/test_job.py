@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bfc_core import specs
+from bfc_core import specs, studies
 
 
 def faults(body: object) -> dict[str, str]:
@@ -101,3 +101,32 @@ def test_the_grid_of_a_sweep_lets_defaults_follow() -> None:
     points = list(spec.points())
     assert len(points) == 4
     assert [len(member.data.gap) for _, member in points] == [2, 2, 3, 3]
+
+
+def test_a_sweep_reaches_into_default_lists() -> None:
+    body = {"kind": "sweep", "spec": {"grid": {"probes.0.kind": ["captured", "linear"], "probes.0.every": [50]}}}
+    found = [member.probes[0] for _, member in specs.parse_job(body).spec.points()]
+    assert [(probe.kind, probe.every) for probe in found] == [("captured", 50), ("linear", 50)]
+
+
+def test_values_that_are_wrong_only_together_are_refused() -> None:
+    grid = {"model.readout": ["signed", "fixed"], "data.kind": ["hierarchical", "staircase"], "seed": [0, 1]}
+    found = faults({"kind": "sweep", "spec": {"grid": grid}})
+    assert 'model.readout "fixed", data.kind "staircase"' in found["/spec/grid"]
+
+
+@pytest.mark.parametrize("kind", ["staircase", "parity", "multi_index", "random_hierarchy"])
+@pytest.mark.parametrize("study", ["correction", "duel", "information_gap"])
+def test_every_target_has_a_learner_and_read_outs_by_default(kind: str, study: str) -> None:
+    body = {"kind": "study", "spec": {"kind": study, "base": {"data": {"kind": kind}}}}
+    assert studies.members(specs.parse_job(body).spec)
+    assert specs.parse_job(train(data={"kind": kind}))
+
+
+def test_fresh_samples_take_twenty_seeds_where_nothing_is_said() -> None:
+    def seeds(kind: str, **said: int) -> int:
+        base = {"data": {"kind": "hierarchical", "samples": "fresh"}}
+        return specs.load("study", {"kind": kind, "base": base, **said}).seeds
+
+    assert [seeds("correction"), seeds("information_gap"), seeds("duel")] == [20, 20, 9]
+    assert seeds("correction", seeds=5) == 5
