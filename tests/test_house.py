@@ -38,7 +38,7 @@ TORCH_FREE = [
 ]
 
 # What the client may not load, so that it installs on four packages.
-SERVER_PACKAGES = {"fastapi", "starlette", "sqlalchemy", "psycopg", "celery", "kombu", "redis", "numpy", "altair", "torch"}
+SERVER_PACKAGES = {"fastapi", "starlette", "sqlalchemy", "psycopg", "celery", "kombu", "redis", "numpy", "torch"}
 
 # Packages that another makes part of its own interface.
 INSIDE = {"pydantic_core": "pydantic", "starlette": "fastapi", "anyio": "fastapi", "kombu": "celery", "httpcore": "httpx"}
@@ -175,3 +175,10 @@ def test_decisions_are_numbered_once() -> None:
 
 def _says(line: str) -> bool:
     return bool(line.strip()) and not line.startswith("#")
+
+
+def test_every_dependency_has_its_reason() -> None:
+    reasons = (ROOT / "docs/decisions/0065-why-each-dependency.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = required_by(set(project["optional-dependencies"])) - {project["name"]}
+    assert {name for name in named if f"`{name}`" not in reasons.lower()} == set()
