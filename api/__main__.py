@@ -22,6 +22,9 @@ from store.engine import connect
 BACKLOG = 2048
 #: what a client that reads nothing may keep open before the kernel gives up on it
 UNREAD_MILLISECONDS = 60_000
+MOST_CONNECTIONS = 16_000
+#: files and connections of the process itself: databases, logs, children, uploads
+OWN_DESCRIPTORS = 200
 
 
 def main() -> int:
@@ -41,19 +44,10 @@ def main() -> int:
         return 2
     set_up_logs(config.log)
     from api.app import create_app
+    from api.connections import Guarded, served
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(config, settings),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-            timeout_keep_alive=30,
-            h11_max_incomplete_event_size=32 << 10,
-            limit_concurrency=None,
-        )
-    )
+    Guarded.most = _connections()
+    server = uvicorn.Server(served(create_app(config, settings), timeout_graceful_shutdown=5))
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped cleanly; that is no reason to die of it.
         signal.signal(number, lambda *_: None)
@@ -63,6 +57,22 @@ def main() -> int:
 
 class Refusal(Exception):
     """Why the process does not start."""
+
+
+def _connections() -> int:
+    """How many clients may be connected: as many as the system lets the process open, less what it needs itself."""
+    try:
+        import resource
+    except ImportError:  # Windows counts no descriptors
+        return MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OWN_DESCRIPTORS
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    else:
+        allowed = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
+    return max(1, allowed - OWN_DESCRIPTORS)
 
 
 def _config(given: argparse.Namespace) -> Config:

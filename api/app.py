@@ -116,6 +116,8 @@ async def _refused(request: Request, fault: Exception) -> Response:
     status = fault.status_code
     if status == 405:
         fault.headers = {"Allow": _methods(request)}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=fault.headers)
     says = {404: "there is nothing at this path", 405: "this path does not take this method"}
     detail = says.get(status, str(fault.detail or TITLES.get(status, "refused")))
     return Problem(
@@ -129,7 +131,8 @@ def _methods(request: Request) -> str:
     fitting = [
         route for route in request.app.routes if isinstance(route, APIRoute) and route.path_regex.match(path)
     ]
-    return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
+    methods = {method for route in fitting for method in route.methods or ()} | {"OPTIONS"}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 async def _translated(_: Request, fault: Exception) -> Response:

@@ -39,6 +39,9 @@ class Principal:
         return self.rank >= SCOPES.index(scope)
 
 
+NOBODY = Principal("", -1)
+
+
 @dataclass(slots=True)
 class KeyRing:
     """Keys looked up lately, so that a busy key costs one read a second and not one a request."""
@@ -90,7 +93,7 @@ async def identify(request: Request, scope: Scope) -> Principal:
     address = request.client.host if request.client else ""
     secret = bearer(request.headers.get("authorization"))
     if secret is not None:
-        who: Principal = await lab.keys.principal(secret)
+        who: Principal = await _holder(request, secret, address)
     elif lab.gate.trusts(address):
         who = await lab.local_principal()
     else:
@@ -98,6 +101,17 @@ async def identify(request: Request, scope: Scope) -> Principal:
     request.scope["bfc.rate"] = lab.rates.spend(who, address)
     if not who.may(scope):
         raise NotAllowed("scope", f"this needs a key with scope {scope!r}")
+    return who
+
+
+async def _holder(request: Request, secret: str, address: str) -> Principal:
+    """Who holds the key; whoever tries unknown ones spends from the bucket of the address. Raises 401 or 429."""
+    lab = request.app.state.lab
+    try:
+        who: Principal = await lab.keys.principal(secret)
+    except NeedsKey:
+        request.scope["bfc.rate"] = lab.rates.spend(NOBODY, address)
+        raise
     return who
 
 

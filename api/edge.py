@@ -55,13 +55,21 @@ class Edge:
             return
         headers = dict(scope["headers"])
         request = observe.begin(_id(headers), _trace(headers))
+        method = scope["method"]
+        if method == "HEAD":
+            # A GET of which the head alone is sent (RFC 9110 §9.3.2).
+            scope = {**scope, "method": "GET"}
         scope["bfc.request_id"], scope["bfc.trace_id"] = request.request_id, request.trace_id
         reply = _Reply(scope, send, request.request_id)
         started = time.perf_counter()
         try:
-            self.gate.check(scope["method"], headers)
+            self.gate.check(method, headers)
             limit = self.body_limits.get(scope["path"], JSON_LIMIT_BYTES)
-            await self.app(scope, _Body(receive, headers, limit), reply)
+            body = _Body(receive, headers, limit)
+            if method == "HEAD":
+                await self._head_alone(scope, body, reply)
+            else:
+                await self.app(scope, body, reply)
         except Problem as problem:
             await reply.instead(problem)
         except Exception as fault:
@@ -69,7 +77,13 @@ class Edge:
             says = f"the server failed; its log tells why under request id {request.request_id}"
             await reply.instead(Problem(500, "internal", says))
         finally:
-            observe.end(scope, reply.status, time.perf_counter() - started)
+            observe.end(scope, method, reply.status, time.perf_counter() - started)
+
+    async def _head_alone(self, scope: Scope, body: Receive, reply: _Reply) -> None:
+        """Calls the application until its reply's head is out: a stream would never end by itself."""
+        with anyio.CancelScope() as enough:
+            reply.enough = enough
+            await self.app(scope, body, reply)
 
     async def _refuse_or_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -86,11 +100,18 @@ class _Reply:
     send: Send
     request_id: str
     status: int = 0
+    #: set for HEAD: cancelled instead of sending a body
+    enough: anyio.CancelScope | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._headers(list(message.get("headers", [])))
+        elif self.enough is not None:
+            if not self.enough.cancel_called:
+                await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+                self.enough.cancel()
+            return
         await self.send(message)
 
     async def instead(self, problem: Problem) -> None:

@@ -53,16 +53,16 @@ def begin(request_id: str, trace_id: str) -> Ids:
     return ids
 
 
-def end(scope: Scope, status: int, seconds: float) -> None:
+def end(scope: Scope, method: str, status: int, seconds: float) -> None:
     """Count one request and write its line."""
     route = str(getattr(scope.get("route"), "path_format", "unmatched"))
-    count, histogram = _metrics(scope["method"] if len(scope["method"]) < 8 else "other", route, status)
+    count, histogram = _metrics(method if len(method) < 8 else "other", route, status)
     count.inc()
     if not scope.get("bfc.stream"):
         histogram.observe(seconds)
     if LOG.isEnabledFor(logging.INFO):
         LOG.info(
-            "%s %s %d", scope["method"], route, status,
+            "%s %s %d", method, route, status,
             extra={"data": {"path": scope["path"], "status": status, "seconds": round(seconds, 6)} | _job(scope)},
         )  # fmt: skip
 

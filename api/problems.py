@@ -36,6 +36,7 @@ TITLES: Mapping[int, str] = {
     416: "The range cannot be served",
     422: "The request is not valid",
     429: "Too many requests",
+    431: "The head of the request is too large",
     500: "Internal error",
     501: "Not available here",
     503: "Not ready",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 from sqlalchemy import Connection, text
 
 from api.problems import Conflicting, Fault, Problem, Refused, TooMany
@@ -58,8 +59,18 @@ def plan(body: Any) -> Plan:
         raise Refused(Fault(one.pointer, one.detail) for one in fault.faults) from None
     if not isinstance(job, specs.StudyJob | specs.SweepJob):
         return Plan(job, (), specs.estimate(job.spec))
-    members = tuple(studies.members(job.spec))
+    try:
+        members = tuple(studies.members(job.spec))
+    except ValidationError as fault:
+        raise Refused(_of_a_member(fault)) from None
     return Plan(job, members, specs.combined(specs.estimate(member.spec) for member in members))
+
+
+def _of_a_member(fault: ValidationError) -> Iterator[Fault]:
+    """What is wrong with a member that each part of the study allows by itself; its fields are those of the base."""
+    for error in fault.errors(include_url=False, include_context=False, include_input=False)[:1]:
+        says = f"a member of this would not be valid: {'.'.join(map(str, error['loc']))}: {error['msg']}"
+        yield Fault(f"/spec/base/{error['loc'][0]}" if error["loc"] else "/spec", says)
 
 
 def check(connection: Connection, config: Config, project: str, planned: Plan) -> None:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from api.app import create_app
+from api.connections import served
 from api.lab import Lab
 from api.settings import Settings
 from store import keys
@@ -48,16 +49,7 @@ def serve(config: Config, settings: Settings) -> Iterator[Running]:
     """The app on a free port until the iterator is closed."""
     app = create_app(config, settings)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-            ws="none",
-            server_header=False,
-        )
-    )
+    server = uvicorn.Server(served(app, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:
