@@ -24,7 +24,7 @@ from api.edge import Edge
 from api.housekeeping import housekeeping
 from api.lab import Lab
 from api.postman import Postman
-from api.problems import TITLES, Problem
+from api.problems import TITLES, Problem, code_of
 from api.replies import quoted_etag
 from api.routes import ALL
 from api.settings import Settings
@@ -120,9 +120,7 @@ async def _refused(request: Request, fault: Exception) -> Response:
             return Response(status_code=204, headers=fault.headers)
     says = {404: "there is nothing at this path", 405: "this path does not take this method"}
     detail = says.get(status, str(fault.detail or TITLES.get(status, "refused")))
-    return Problem(
-        status, TITLES.get(status, "refused").lower().replace(" ", "_"), detail, headers=fault.headers
-    ).response()
+    return Problem(status, code_of(status), detail, headers=fault.headers).response()
 
 
 def _methods(request: Request) -> str:

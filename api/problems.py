@@ -42,6 +42,38 @@ TITLES: Mapping[int, str] = {
     503: "Not ready",
 }
 
+#: Every code that a `type` may end with, its status, and when it is answered.
+CODES: Mapping[str, tuple[int, str]] = {
+    "malformed": (400, "the body is not JSON, or is deeper or larger than is read"),
+    "unauthorised": (401, "no key was sent, or one that is not known"),
+    "scope": (403, "the key lacks the scope that the call needs"),
+    "operator": (403, "only an admin of the project `default` may do this"),
+    "host": (403, "the `Host` is not a name of this server (`BFC_ALLOWED_HOSTS`)"),
+    "origin": (403, "a page of another origin sent this"),
+    "not_found": (404, "nothing of that id or name is in this project, or nothing is at that path"),
+    "method_not_allowed": (405, "the path does not take this method; `Allow` lists those it takes"),
+    "not_acceptable": (406, "none of the offered media types is accepted"),
+    "slow_body": (408, "the body came too slowly"),
+    "conflict": (409, "the call does not apply in the present state; `state` tells it"),
+    "no_results": (409, "the job has no results yet"),
+    "idempotency": (409, "the `Idempotency-Key` stood for another request"),
+    "at_work": (409, "the first request with this `Idempotency-Key` is still at work"),
+    "secret_shown": (409, "the first request with this `Idempotency-Key` has shown its secret, which is not kept"),
+    "name_taken": (409, "the name is taken"),
+    "too_large": (413, "the body is larger than this path takes"),
+    "media_type": (415, "the body is of a type that this path does not read"),
+    "range": (416, "the `Range` lies outside the file"),
+    "invalid": (422, "fields are not valid; `errors` points at each"),
+    "memory": (422, "what was asked for does not fit into the memory that a reply may take"),
+    "rate_limited": (429, "too many requests; `Retry-After` tells when to come again"),
+    "quota": (429, "a quota of the project is used up"),
+    "internal": (500, "the server failed; its log tells why under the `X-Request-ID`"),
+    "rendering": (503, "a figure could not be drawn in time"),
+    "uploads": (503, "too many uploads are under way"),
+    "streams": (503, "too many event streams are open"),
+    "database": (503, "the database cannot be reached"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -137,6 +169,11 @@ class TooMany(Problem):
     ) -> None:
         after = {"Retry-After": str(max(1, round(retry_after_seconds + 0.5)))}
         super().__init__(429, code, detail, headers=after, more=more)
+
+
+def code_of(status: int) -> str:
+    """The code of a status that the framework answered by itself."""
+    return next((code for code, (of, _) in CODES.items() if of == status), "refused")
 
 
 def malformed(detail: str) -> Problem:

@@ -161,6 +161,25 @@ class Result:
     tables: dict[str, Table] = field(default_factory=dict)
 
 
+#: Every `code` that the error of a failed or cancelled job may carry: when, and what to do.
+FAILURES: Mapping[str, str] = {
+    "diverged": "numbers grew beyond bounds or stopped being finite; the hint says which rate to lower",
+    "invalid_data": "the data set does not fit the model; change either",
+    "missing_data": "the data set was not fetched for this job; retry it",
+    "missing_input": "what the job reads is gone, or is not what its spec says; name another snapshot, job or data set",
+    "unreadable": "a stored snapshot does not fit the spec that reads it",
+    "wall_time": "it ran longer than `limits.wall_seconds`; raise the limit and retry: it goes on from its checkpoint",
+    "snapshot_bytes": "its snapshots outgrew `limits.snapshot_bytes`; keep fewer, or raise the limit and retry",
+    "out_of_memory": "its process ran out of memory several times; make the job smaller or give it more memory",
+    "attempts_exhausted": "its worker was lost more often than `limits.attempts`; retry starts the count again",
+    "crashed": "a fault of the lab's own code; the message names it and the audit holds its trace",
+    "stopped": "its process stopped unasked; retry it",
+    "conclude_failed": "a study's tables could not be made of its members' results; the message says why",
+    "dependency_failed": "a job that it waited for did not succeed; retry that one first",
+    "silent": "a run outside the service ended without a result",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The job ended for a reason of its own, such as `diverged`; trying again would end the same."""

@@ -26,6 +26,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "reference/specs.md": specs_page(),
         "reference/learners.md": learners_page(),
+        "reference/results.md": results_page(),
         "reference/http.md": http_page(),
         "reference/errors.md": errors_page(),
         "decisions/index.md": decisions_page(Path(config["docs_dir"]) / "decisions"),
@@ -46,7 +47,7 @@ def specs_page() -> str:
         "",
     ]
     lines += ["## Envelope", "", "Every job carries these beside its `kind` and `spec`.", ""]
-    lines += [*fields_table(specs.Envelope), "", "### limits", "", *fields_table(specs.Limits)]
+    lines += [*fields_table(specs.Envelope.model_json_schema(), specs.Envelope)]
     part_now = ""
     for part, kind, word in specs.words():
         if part != part_now:
@@ -54,42 +55,36 @@ def specs_page() -> str:
             part_now = part
         doc = (word.__doc__ or "").strip()
         lines += [f"### {kind} {{#{part}-{kind}}}", "", doc, "", f"*Source:* {word.source}.", ""]
-        lines += fields_table(word)
+        lines += fields_table(word.model_json_schema(), word)
         lines += ["", "```json", json.dumps(word.example(), ensure_ascii=False), "```", ""]
     lines += ["## Objects inside", ""]
-    for name, word in inner_objects().items():
-        lines += [f"### {name}", "", (word.__doc__ or "").strip(), "", *fields_table(word), ""]
+    for name, schema in inner_objects().items():
+        doc = (schema.get("description") or "").strip()
+        lines += [f"### {name} {{#object-{name.lower()}}}", "", doc, "", *fields_table(schema), ""]
     return "\n".join(lines)
 
 
-def inner_objects() -> dict[str, Any]:
-    """Objects that appear as values of fields, beside the kinds."""
-    from bfc_core.specs import study, train
-    from bfc_core.specs.optimizer import Budget
-    from bfc_core.specs.schedule import StageSpec
+def inner_objects() -> dict[str, dict[str, Any]]:
+    """Objects that appear as values of fields, beside the kinds: name → schema with all that it refers to."""
+    from bfc_core import specs
 
-    found = [
-        train.Seeds,
-        train.WeightSnapshots,
-        train.FeatureSnapshots,
-        train.Checkpoints,
-        train.Snapshots,
-        Budget,
-        StageSpec,
-    ]
-    found += [train.StudyBase, train.OfJob, train.OfSnapshots, study.ClaimSpec, study.Beside]
-    return {word.__name__: word for word in found}
+    kinds = {word.__name__ for _, _, word in specs.words()}
+    found: dict[str, dict[str, Any]] = {}
+    for word in (specs.Envelope, *(word for _, _, word in specs.words())):
+        inner = word.model_json_schema().get("$defs", {})
+        objects = {name: one for name, one in inner.items() if "properties" in one and name not in kinds}
+        found |= {name: one | {"$defs": inner} for name, one in objects.items()}
+    return dict(sorted(found.items()))
 
 
-def fields_table(word: Any) -> list[str]:
-    """Name, type, default and meaning of each field."""
-    schema = word.model_json_schema()
+def fields_table(schema: dict[str, Any], word: Any = None) -> list[str]:
+    """Name, type, default and meaning of each field; `word`, where given, knows the defaults that a factory makes."""
     rows = ["| field | accepts | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in schema.get("properties", {}).items():
         default = (
             "required"
             if name in schema.get("required", [])
-            else code(field.get("default", word_default(word, name)))
+            else code(field["default"] if "default" in field else word_default(word, name))
         )
         rows.append(
             f"| `{name}` | {accepts(field, schema)} | {default} | {cell(field.get('description', ''))} |"
@@ -139,7 +134,10 @@ def accepts(field: dict[str, Any], schema: dict[str, Any]) -> str:
 
 def target(reference: str, schema: dict[str, Any]) -> str:
     name = reference.rsplit("/", 1)[-1]
-    kind = schema.get("$defs", {}).get(name, {}).get("properties", {}).get("kind", {}).get("const")
+    found = schema.get("$defs", {}).get(name, {})
+    if "properties" not in found:  # an alias for a scalar or a union
+        return accepts(found, schema) if found else name
+    kind = found["properties"].get("kind", {}).get("const")
     return code(kind) if kind else name
 
 
@@ -186,28 +184,113 @@ def http_page() -> str:
                 for one in operation["parameters"]:
                     lines.append(f"| `{one['name']}` | {one['in']} | {cell(one.get('description', ''))} |")
                 lines.append("")
-            lines += ["| status | meaning |", "| --- | --- |"]
-            lines += [
-                f"| {status} | {cell(reply.get('description', ''))} |"
-                for status, reply in sorted(operation["responses"].items())
-            ]
+            if body := operation.get("requestBody"):
+                kinds = ", ".join(
+                    f"`{kind}` {shown_type(media)}".rstrip() for kind, media in body["content"].items()
+                )
+                lines += [f"Body: {kinds}.", ""]
+            lines += ["| status | meaning | reply |", "| --- | --- | --- |"]
+            for status, reply in sorted(operation["responses"].items()):
+                kinds = ", ".join(
+                    f"`{kind}` {shown_type(media)}".rstrip()
+                    for kind, media in reply.get("content", {}).items()
+                )
+                lines.append(f"| {status} | {cell(reply.get('description', ''))} | {kinds} |")
             lines.append("")
+    lines += [
+        "## Objects",
+        "",
+        "Bodies and replies by name. The specs are [a page of their own](specs.md).",
+        "",
+    ]
+    for name, schema in sorted(reply_objects(document).items()):
+        lines += [f"### {name}", "", cell(schema.get("description", "")), ""]
+        lines += ["| field | holds | meaning |", "| --- | --- | --- |"]
+        for field, inner in schema["properties"].items():
+            lines.append(f"| `{field}` | {accepts(inner, schema)} | {cell(inner.get('description', ''))} |")
+        lines.append("")
     return "\n".join(lines)
 
 
+def reply_objects(document: dict[str, Any]) -> dict[str, Any]:
+    """Objects of bodies and replies that are no words of the language, whose page is another."""
+    from bfc_core import specs
+
+    words = {word.__name__ for _, _, word in specs.words()} | set(inner_objects())
+    found = document["components"]["schemas"].items()
+    return {name: schema for name, schema in found if "properties" in schema and name not in words}
+
+
+def shown_type(media: dict[str, Any]) -> str:
+    """What a body of this media type is, where it has a name."""
+    schema = media.get("schema", {})
+    names = [one["$ref"].rsplit("/", 1)[-1] for one in (schema, *schema.get("anyOf", [])) if "$ref" in one]
+    return " or ".join(names)
+
+
 def errors_page() -> str:
-    """Every problem type that the API answers with."""
-    from api import errors
+    """Every problem that the API answers with, every error of a job, and the command's exit statuses."""
+    from api.problems import CODES, TITLES
+    from bfc_client import command
+    from bfc_core.records import FAILURES
 
     lines = [
         "# Errors",
         "",
-        "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`, and `errors`,",
+        "## Of the API",
+        "",
+        "Every refusal is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`, and `errors`, a list of",
+        "`{pointer, detail}` with a JSON pointer into the body for every invalid field; `in` says `query`, `path` or `header` where",
+        "it is not the body. Programs tell cases apart by `type`: `urn:bfc-lab:problem:` and one of these codes.",
+        "",
+        "| code | status | title | when |",
+        "| --- | --- | --- | --- |",
     ]
-    lines += ["a list of `{pointer, detail}` with a JSON pointer into the body for every invalid field.", ""]
-    lines += ["| type | status | when |", "| --- | --- | --- |"]
-    for problem in errors.catalog():
-        lines.append(f"| `{problem['type']}` | {problem['status']} | {cell(problem['title'])} |")
+    lines += [
+        f"| `{code}` | {status} | {TITLES[status]} | {cell(when)} |" for code, (status, when) in CODES.items()
+    ]
+    lines += [
+        "",
+        "## Of a job",
+        "",
+        "A job that `failed` or was cancelled for another's sake has an `error` with a `code`, a `message`, and often a",
+        "`hint`, a `step` and a `layer`.",
+        "",
+    ]
+    lines += ["| code | when, and what to do |", "| --- | --- |"]
+    lines += [f"| `{name}` | {cell(when)} |" for name, when in FAILURES.items()]
+    lines += [
+        "",
+        "## Of the command",
+        "",
+        "`bfc` says what went wrong on standard error, with `--json` as one JSON object, and ends with one of these statuses.",
+        "",
+    ]
+    lines += ["| status | meaning |", "| --- | --- |"]
+    lines += [f"| {status} | {meaning} |" for status, meaning in command.EXIT_STATUSES.items()]
+    return "\n".join(lines)
+
+
+def results_page() -> str:
+    """Every series by name and unit, and every unit."""
+    from bfc_core.specs.series import SERIES, UNITS
+
+    lines = [
+        "# Series and units",
+        "",
+        "What `/v1/jobs/{id}/metrics` reads: a key, of a `layer` where it has layers, with its `unit`. A series appears when the",
+        "spec asks for its probe; a value that is undefined is left out, and the reason stands in the summary's `undefined`.",
+        "The formulas are in [the science](../science.md).",
+        "",
+        "| key | unit | probe | what it says |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in SERIES:
+        probe = f"[`{one.probe}`](specs.md#probe-{one.probe})" if one.probe else "always"
+        name = f"{one.stem}/{one.after}" if one.after else one.stem
+        lines.append(f"| `{name}` | {one.unit or 'by the data'} | {probe} | {cell(one.says)} |")
+    lines += ["", "## Units", "", "| unit | what it stands for |", "| --- | --- |"]
+    lines += [f"| `{unit}` | {cell(says)} |" for unit, says in UNITS.items()]
     return "\n".join(lines)
 
 

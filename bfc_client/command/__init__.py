@@ -1,9 +1,4 @@
-"""The `bfc` command: everything that the client does, and the server's commands where they are installed.
-
-Exit status: 0 done; 1 refused or failed for another reason; 2 wrong usage; 3 no server answers; 4 the request
-is invalid; 5 no such thing; 6 it does not apply in the present state; 7 no key, or not allowed; 8 the job did
-not succeed; 9 waited too long; 130 interrupted.
-"""
+"""The `bfc` command: everything that the client does, and the server's commands where they are installed."""
 
 from __future__ import annotations
 
@@ -18,14 +13,19 @@ from bfc_client.command.session import complain, exit_status
 from bfc_client.errors import BfcError
 from bfc_client.version import __version__
 
+EXIT_STATUSES = {
+    0: "done", 1: "refused or failed", 2: "usage", 3: "no server answers", 4: "invalid request", 5: "not found",
+    6: "does not apply in this state", 7: "not allowed", 8: "the job did not succeed", 9: "waited too long",
+    130: "interrupted",
+}  # fmt: skip
+
 app = typer.Typer(
     name="bfc",
     help="A laboratory for backward feature correction: submit jobs, watch them, read what came out.",
     epilog=(
-        "Reads BFC_URL (default http://127.0.0.1:8321) and BFC_KEY. "
-        "Exit status: 0 done · 1 refused or failed · 2 usage · 3 no server answers · 4 invalid request · "
-        "5 not found · 6 does not apply in this state · 7 not allowed · 8 the job did not succeed · "
-        "9 waited too long · 130 interrupted."
+        "Reads BFC_URL (default http://127.0.0.1:8321) and BFC_KEY. Exit status: "
+        + " · ".join(f"{status} {meaning}" for status, meaning in EXIT_STATUSES.items())
+        + "."
     ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

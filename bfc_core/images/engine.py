@@ -146,7 +146,8 @@ class Run:
                     yield from self._flush()
                     yield self._diverged(loss)
                     return
-                self.pending.append(Metric(self.done, "train_loss", loss))
+                unit = "nat" if self.data.classes else "mean square"
+                self.pending.append(Metric(self.done, "train_loss", loss, unit=unit))
             if point:
                 yield from self._measure(plan, end)
                 yield from self._keep(plan, end)

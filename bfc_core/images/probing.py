@@ -17,6 +17,7 @@ from torch import Tensor
 from bfc_core.records import Metric, Record
 from bfc_core.registry import deed_of
 from bfc_core.specs import probe as words
+from bfc_core.specs.series import unit_of
 
 from .class_probes import ClassProbes, Found
 from .pictures import Picture, paint
@@ -87,7 +88,8 @@ class Prober:
         """Finite values as metrics; those of stage ends also as rows of the tables."""
         for key, block, value in found:
             if math.isfinite(value):
-                yield Metric(done, key, value, block)
+                unit = unit_of(key) or ("part" if self.trainee.data.classes else "Var y")
+                yield Metric(done, key, value, block, unit)
                 if end:
                     self.rows.append([done, plan.index, key, block, value])
 

@@ -13,6 +13,7 @@ from bfc_core.learners.base import Learner, Plan, Program
 from bfc_core.records import Metric
 from bfc_core.registry import deed_of
 from bfc_core.specs.probe import ProbeKind
+from bfc_core.specs.series import unit_of
 from bfc_core.specs.train import TrainSpec
 from bfc_core.training.evaluation import Evaluation
 from bfc_core.training.feeds import data_key
@@ -93,7 +94,8 @@ class Gauge:
                 continue
             for row, value in zip(rows, reading.values.tolist(), strict=True):
                 if math.isfinite(value):
-                    metric = Metric(steps[row], reading.key, value, reading.layer, reading.unit)
+                    unit = reading.unit or unit_of(reading.key)
+                    metric = Metric(steps[row], reading.key, value, reading.layer, unit)
                     findings[row].metrics.append(metric)
 
     def _groups(self) -> dict[Hashable, list[int]]:
