@@ -10,6 +10,7 @@ from pathlib import Path
 import grimp
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
@@ -146,6 +147,17 @@ def test_the_pins_cover_what_is_required() -> None:
             version = pinned[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(version), f"{requirement} against {version}"
     assert pinned["torch"] == "2.13.0", "plain, so that any build of it will do"
+
+
+def test_the_pins_install_on_every_python_that_is_promised() -> None:
+    """Also on the first release of one: Debian 12 has 3.11.2."""
+    promised = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    refuse = {
+        f"{found.name} {found.version} needs Python {needs}"
+        for found in importlib.metadata.distributions()
+        if (needs := found.metadata.get("Requires-Python")) and not SpecifierSet(needs).contains(f"{promised}.0")
+    }
+    assert refuse == set()
 
 
 def test_nothing_unpickles_or_evaluates_what_came_from_outside() -> None:
