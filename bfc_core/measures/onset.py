@@ -8,6 +8,14 @@ from bfc_core.measures.undefined import Undefined
 
 LEARNT = 0.01
 """Feature error below which a level counts as learnt (SCIENCE §3)."""
+LATE = Undefined(f"not below {LEARNT:g} at the end")
+
+
+def onset_so_far(before: int | None, step: int, value: float, threshold: float = LEARNT) -> int | None:
+    """The first step since which every value is below `threshold`, of a series that goes on with `value`."""
+    if not value < threshold:
+        return None
+    return step if before is None else before
 
 
 def onset(steps: Sequence[int], values: Sequence[float], threshold: float = LEARNT) -> int | Undefined:
@@ -17,9 +25,7 @@ def onset(steps: Sequence[int], values: Sequence[float], threshold: float = LEAR
     """
     if len(steps) != len(values):
         raise ValueError(f"{len(steps)} steps and {len(values)} values")
-    found: int | Undefined = Undefined(f"not below {threshold:g} at the end")
-    for step, value in zip(reversed(steps), reversed(values), strict=True):
-        if not value < threshold:
-            return found
-        found = step
-    return found
+    found: int | None = None
+    for step, value in zip(steps, values, strict=True):
+        found = onset_so_far(found, step, value, threshold)
+    return Undefined(f"not below {threshold:g} at the end") if found is None else found

@@ -27,6 +27,7 @@ PAIRS: tuple[tuple[str, When, When], ...] = (
 """`before` is the start of the last stage begun, `after` is now."""
 UNCHANGED = 1e-9
 """A change since initialisation below this is rounding."""
+STILL = "the layer has not changed since initialisation"
 
 
 def gram_correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -119,4 +120,5 @@ def read_weight_correlation(spec: words.WeightCorrelation, view: View) -> Iterab
                 yield Reading(f"raw_cosine/{pair}", raw_cosine(a.double(), b.double()), layer)
                 yield Reading(f"aligned_cosine/{pair}", aligned_cosine(a, b), layer)
                 yield Reading(f"matched_cosine/{pair}", matched_cosine(a, b), layer)
-        yield Reading("lambda", change_share(found["before_after"], found["init_after"]), layer)
+        moved = change_share(found["before_after"], found["init_after"])
+        yield Reading("lambda", moved, layer, whys=[STILL] * view.members)

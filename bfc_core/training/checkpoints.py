@@ -34,6 +34,10 @@ class Place:
     #: updates that each earlier stage took: its budget, or fewer where a threshold ended it
     taken: list[int] = field(default_factory=list)
     undefined: dict[str, str] = field(default_factory=dict)
+    #: layer -> the first step since which every feature error was small, None while the last was not
+    onsets: dict[str, int | None] = field(default_factory=dict)
+    #: the global step up to which `onsets` has been told
+    watched: int = -1
     seconds: float = 0.0
 
 
@@ -52,6 +56,8 @@ def to_record(place: Place, global_step: int) -> records.Checkpoint:
         "readings": place.readings,
         "taken": place.taken,
         "undefined": place.undefined,
+        "onsets": place.onsets,
+        "watched": place.watched,
         "seconds": place.seconds,
     }
     return records.Checkpoint(global_step, tensors, state)
@@ -81,6 +87,8 @@ def from_record(checkpoint: records.Checkpoint) -> Place:
         readings=[list(row) for row in state["readings"]],
         taken=list(state["taken"]),
         undefined=dict(state["undefined"]),
+        onsets=dict(state.get("onsets", {})),
+        watched=state.get("watched", -1),
         seconds=state["seconds"],
     )
 

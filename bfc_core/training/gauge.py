@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bfc_core.learners.base import Learner, Plan, Program
+from bfc_core.measures import Undefined
 from bfc_core.records import Metric
 from bfc_core.registry import deed_of
 from bfc_core.specs.probe import ProbeKind
@@ -30,10 +30,20 @@ class Finding:
     metrics: list[Metric] = field(default_factory=list)
     undefined: dict[str, str] = field(default_factory=dict)
 
+    def undefined_since(self, earlier: Mapping[str, str]) -> dict[str, str]:
+        """The reasons that hold now: an earlier one falls where there is a number after all."""
+        defined = {place_of(one.key, one.layer) for one in self.metrics}
+        return {name: why for name, why in earlier.items() if name not in defined} | self.undefined
+
     def value(self, key: str, layer: int | None = None) -> float | None:
         """The value of one metric, if it was measured."""
         found = [one.value for one in self.metrics if one.key == key and one.layer == layer]
         return found[-1] if found else None
+
+
+def place_of(key: str, layer: int | None) -> str:
+    """A series by name and layer, such as `lambda_2`."""
+    return key if layer is None else f"{key}_{layer}"
 
 
 class Gauge:
@@ -87,15 +97,12 @@ class Gauge:
     def _read(self, probe: ProbeKind, view: StackView, rows: Sequence[int], steps: Sequence[int],
               findings: list[Finding]) -> None:  # fmt: skip
         for reading in deed_of(probe)(probe, view):
-            if reading.undefined is not None:
-                name = reading.key if reading.layer is None else f"{reading.key}_{reading.layer}"
-                for row in rows:
-                    findings[row].undefined[name] = reading.undefined
-                continue
-            for row, value in zip(rows, reading.values.tolist(), strict=True):
-                if math.isfinite(value):
-                    unit = reading.unit or unit_of(reading.key)
-                    metric = Metric(steps[row], reading.key, value, reading.layer, unit)
+            unit = reading.unit or unit_of(reading.key)
+            for row, answer in zip(rows, reading.answers(), strict=True):
+                if isinstance(answer, Undefined):
+                    findings[row].undefined[place_of(reading.key, reading.layer)] = answer.reason
+                else:
+                    metric = Metric(steps[row], reading.key, answer, reading.layer, unit)
                     findings[row].metrics.append(metric)
 
     def _groups(self) -> dict[Hashable, list[int]]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from bfc_core import specs
 from bfc_core.learners.base import Learner, Plan
+from bfc_core.measures.onset import LATE, onset_so_far
 from bfc_core.records import Column, Result, Table
 from bfc_core.specs import Stage
 from bfc_core.specs.data import Synthetic
 from bfc_core.specs.train import TrainSpec
 from bfc_core.targets.base import Teacher
+from bfc_core.training.checkpoints import Place
 from bfc_core.training.gauge import Finding
 from bfc_core.training.members import Member
 
@@ -35,6 +37,20 @@ def boundary_rows(stage: int, finding: Finding) -> list[list[Any]]:
     return [[stage, one.step, one.key, one.layer, one.value] for one in finding.metrics]
 
 
+def watch(place: Place, step: int, finding: Finding) -> None:
+    """Notes since when each level has been learnt; a step that was noted before, and is trained anew, says nothing."""
+    if step <= place.watched:
+        return
+    place.watched = step
+    onsets = {
+        str(one.layer): onset_so_far(place.onsets.get(str(one.layer)), step, one.value)
+        for one in finding.metrics
+        if one.key == "feature_error"
+    }
+    # A new dictionary: earlier places of other members hold the old one.
+    place.onsets = {**place.onsets, **onsets}
+
+
 def result(member: Member, final: Final) -> Result:
     """The result of one member, whose place is past its last stage."""
     spec = member.spec
@@ -50,13 +66,15 @@ def result(member: Member, final: Final) -> Result:
         "flops": flops(stages, final.learner),
         "target_variance": variance,
         **_last_readings(final.finding),
+        **{f"onset_{layer}": step for layer, step in member.place.onsets.items() if step is not None},
         "train_seconds": member.place.seconds,
     }
     if final.teacher.output_dim > 1:
         wrong = final.finding.value("test_error")
         summary["test_accuracy"] = None if wrong is None else 1 - wrong
-    if member.place.undefined:
-        summary["undefined"] = member.place.undefined
+    late = {f"onset_{layer}": LATE.reason for layer, step in member.place.onsets.items() if step is None}
+    if member.place.undefined or late:
+        summary["undefined"] = member.place.undefined | late
     return Result(summary, {"boundaries": _boundaries(member), **_target_table(final.teacher)})
 
 

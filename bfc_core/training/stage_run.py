@@ -17,7 +17,7 @@ from bfc_core.training.evaluation import Evaluation
 from bfc_core.training.feeds import AHEAD
 from bfc_core.training.gauge import Finding, Gauge
 from bfc_core.training.members import Audience, Clock, Member
-from bfc_core.training.outcome import Final, boundary_rows, result
+from bfc_core.training.outcome import Final, boundary_rows, result, watch
 from bfc_core.training.plan import Node
 from bfc_core.training.points import Points
 from bfc_core.training.snapshots import snapshots
@@ -120,13 +120,15 @@ class StageRun:
         for row, finding in zip(self.rows, findings, strict=True):
             for member in row.listeners(0):
                 member.place.readings += boundary_rows(0, finding)
-                member.place.undefined |= finding.undefined
+                member.place.undefined = finding.undefined_since(member.place.undefined)
+                watch(member.place, 0, finding)
             yield from self._tell(row, 0, finding.metrics)
 
     def _tell_point(self, done: int) -> Iterator[tuple[int, Record]]:
         """Training loss, test error, probes and snapshots of the rows that are due."""
         due = [i for i, row in enumerate(self.rows) if done in row.steps]
-        if any(self.rows[i].listeners(done) for i in due):
+        # Onsets are told even of points that were heard before an interruption.
+        if any(self._present(self.rows[i]) for i in due):
             yield from self._tell_due(done, due)
         for i in due:
             self.stack.window[i] = 0.0
@@ -138,12 +140,18 @@ class StageRun:
         weights: Weights | None = None
         for i in due:
             row = self.rows[i]
+            for member in self._present(row):
+                watch(member.place, row.node.offset + done, self._findings[i])
             self._findings[i].metrics.insert(0, self._train_loss(i, done))
             records: list[Record] = list(self._findings[i].metrics)
             if row.points.keeps(done):
                 weights = weights if weights is not None else self.stack.program.weights()
                 records += snapshots(row.node, row.points, done, row_of(weights, i), self._seen(weights, i))
             yield from self._tell(row, done, records)
+
+    def _present(self, row: Row) -> list[Member]:
+        """Members that are read and have this stage before them."""
+        return [member for member in row.members if member.live and member.place.stage <= self.depth]
 
     def _measure(self, done: int, probes: Sequence[Sequence[int]], tested: Sequence[int | None],
                  layers: tuple[int, ...]) -> list[Finding]:  # fmt: skip
@@ -246,7 +254,9 @@ class StageRun:
             before=weights,
             readings=place.readings + boundary_rows(self.depth + 1, finding),
             taken=[*place.taken, self.steps],
-            undefined={**place.undefined, **finding.undefined},
+            undefined=finding.undefined_since(place.undefined),
+            onsets=place.onsets,
+            watched=place.watched,
             seconds=place.seconds,
         )
 
@@ -262,5 +272,11 @@ def _as_told(place: Place, member: Member) -> Place:
     """The row's place as the member's own: with what it has been told in earlier stages."""
     told = member.place
     return replace(
-        place, readings=told.readings, taken=told.taken, undefined=told.undefined, seconds=told.seconds
+        place,
+        readings=told.readings,
+        taken=told.taken,
+        undefined=told.undefined,
+        onsets=told.onsets,
+        watched=told.watched,
+        seconds=told.seconds,
     )
