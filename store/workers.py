@@ -43,9 +43,12 @@ def register(connection: Connection, worker: Standing) -> None:
 
 
 def present(connection: Connection, worker_id: str) -> None:
-    """Marks the worker as there for as long as this very connection lives."""
+    """Marks the worker as there for as long as this very connection lives.
+
+    Shared, because a connection that was cut without a word still holds it: its successor must not wait for that.
+    """
     connection.execute(
-        text("SELECT pg_advisory_lock(:class, hashtext(:id))"), {"class": PRESENCE, "id": worker_id}
+        text("SELECT pg_advisory_lock_shared(:class, hashtext(:id))"), {"class": PRESENCE, "id": worker_id}
     )
 
 

@@ -7,6 +7,8 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from launch.addresses import free_port
@@ -41,8 +43,22 @@ def _start_postgres(supervisor: Supervisor) -> str:
     return f"postgresql://{USER}:{folder.password()}@127.0.0.1:{port}/postgres"
 
 
+@contextmanager
+def another_redis() -> Iterator[str]:
+    """A Redis of this process alone, where the common one has no database left."""
+    supervisor = Supervisor()
+    try:
+        url = _start_redis(supervisor)
+        for service in supervisor.services:
+            supervisor.wait_ready(service)
+        yield f"{url}/0"
+    finally:
+        supervisor.stop()
+
+
 def _start_redis(supervisor: Supervisor) -> str:
-    broker = Broker(databases=16)
+    # One database for each process of a test run on the largest of machines.
+    broker = Broker(databases=512)
     supervisor.add(
         Service(
             name="redis",

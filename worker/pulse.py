@@ -111,7 +111,8 @@ class Pulse:
             self._presence = None
 
     def _reap(self) -> None:
-        if time.monotonic() < self._may_reap:
+        if self._presence is None or time.monotonic() < self._may_reap:
+            # Whoever is not heard itself is no judge of others.
             return
         config = self.node.config
         states = transact(

@@ -45,6 +45,14 @@ def test_three_missed_beats_are_enough_when_the_connection_is_gone_as_well(ledge
     assert reap(ledger) == {job: "queued"}
 
 
+def test_a_worker_is_present_again_while_its_lost_connection_still_stands(ledger: Ledger) -> None:
+    room = ledger.worker()
+    with ledger.engine.connect() as lost, ledger.engine.connect() as fresh:
+        workers.present(lost, room.worker_id)
+        fresh.execute(text("SET lock_timeout = '1s'"))
+        workers.present(fresh, room.worker_id)
+
+
 def test_pausing_and_cancelling_jobs_of_the_dead_end_as_asked(ledger: Ledger) -> None:
     pausing, cancelling = ledger.submit(), ledger.submit()
     ledger.claim()

@@ -77,5 +77,5 @@ def test_somebody_who_waits_is_not_kept_waiting(tmp_path: Path) -> None:
     spool = Spool(tmp_path, disk_bytes=0)
     spool.put(wire.Frame({"t": "result"}))
     start = time.monotonic()
-    assert len(spool.get(1.0, gather_seconds=5.0)) == 1
-    assert time.monotonic() - start < 1
+    assert len(spool.get(60.0, gather_seconds=60.0)) == 1
+    assert time.monotonic() - start < 30
