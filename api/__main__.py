@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import uvicorn
@@ -20,6 +22,8 @@ from store.config import Config, ConfigError
 from store.engine import connect
 
 BACKLOG = 2048
+#: of glibc's malloc.h
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 #: what a client that reads nothing may keep open before the kernel gives up on it
 UNREAD_MILLISECONDS = 60_000
 MOST_CONNECTIONS = 16_000
@@ -46,6 +50,7 @@ def main() -> int:
     from api.app import create_app
     from api.connections import Guarded, served
 
+    _give_memory_back()
     Guarded.most = _connections()
     server = uvicorn.Server(served(create_app(config, settings), timeout_graceful_shutdown=5))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,6 +62,14 @@ def main() -> int:
 
 class Refusal(Exception):
     """Why the process does not start."""
+
+
+def _give_memory_back() -> None:
+    """Have large blocks returned to the system when they are freed; glibc would learn to keep ever larger ones."""
+    with suppress(OSError, AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 1 << 18)
+        mallopt(M_ARENA_MAX, 2)
 
 
 def _connections() -> int:

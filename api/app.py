@@ -49,7 +49,7 @@ def create_app(config: Config | None = None, settings: Settings | None = None) -
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        middleware=[Middleware(Edge, gate=lab.gate, body_limits=limits)],
+        middleware=[Middleware(Edge, gate=lab.gate, outgoing=lab.outgoing, body_limits=limits)],
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.lab = lab

@@ -99,6 +99,7 @@ async def identify(request: Request, scope: Scope) -> Principal:
     else:
         raise NeedsKey("this server needs a key: `Authorization: Bearer <key>`")
     request.scope["bfc.rate"] = lab.rates.spend(who, address)
+    request.scope["bfc.caller"] = who.key_id or address
     if not who.may(scope):
         raise NotAllowed("scope", f"this needs a key with scope {scope!r}")
     return who

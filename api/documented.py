@@ -59,5 +59,12 @@ def content(*media: str, says: str, schema: dict[str, Any] | None = None) -> dic
     return {"description": says, "content": {kind: {"schema": schema or binary} for kind in media}}
 
 
+def immutably(*more: int, **options: Any) -> dict[str, Any]:
+    """The same of a reply that never changes."""
+    found = answers(*more, **options)
+    found["responses"] |= NOT_MODIFIED
+    return found
+
+
 NOT_MODIFIED = {304: {"description": "The client's copy, named by `If-None-Match`, is the present one."}}
 PROBLEM_MODEL = ProblemReply

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import observe
 from api.bodies import JSON_LIMIT_BYTES
 from api.hosts import Gate
+from api.outgoing import LARGE_BYTES, Outgoing, TooSlow, in_pieces
 from api.problems import Problem
 from api.rates import Bucket
 
@@ -45,6 +46,7 @@ class Edge:
 
     app: ASGIApp
     gate: Gate
+    outgoing: Outgoing
     #: longest body by path, in bytes; others may send JSON_LIMIT_BYTES
     body_limits: dict[str, int]
 
@@ -60,7 +62,7 @@ class Edge:
             # A GET of which the head alone is sent (RFC 9110 §9.3.2).
             scope = {**scope, "method": "GET"}
         scope["bfc.request_id"], scope["bfc.trace_id"] = request.request_id, request.trace_id
-        reply = _Reply(scope, send, request.request_id)
+        reply = _Reply(scope, send, request.request_id, self.outgoing)
         started = time.perf_counter()
         try:
             self.gate.check(method, headers)
@@ -72,6 +74,8 @@ class Edge:
                 await self.app(scope, body, reply)
         except Problem as problem:
             await reply.instead(problem)
+        except TooSlow:
+            LOG.info("a reply was cut off: its client takes it too slowly")
         except Exception as fault:
             LOG.exception("request failed: %s", type(fault).__name__)
             says = f"the server failed; its log tells why under request id {request.request_id}"
@@ -94,30 +98,65 @@ class Edge:
 
 @dataclass(slots=True)
 class _Reply:
-    """Sends on, adding the headers that every reply carries."""
+    """Sends on, adding the headers that every reply carries; what is large goes within the budget of `outgoing`."""
 
     scope: Scope
     send: Send
     request_id: str
+    outgoing: Outgoing
     status: int = 0
     #: set for HEAD: cancelled instead of sending a body
     enough: anyio.CancelScope | None = None
+    #: the head waits for the first of the body: a reply that has no room is refused instead
+    _head: Message | None = None
+    _refused: bool = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = self._headers(list(message.get("headers", [])))
-        elif self.enough is not None:
-            if not self.enough.cancel_called:
-                await self.send({"type": "http.response.body", "body": b"", "more_body": False})
-                self.enough.cancel()
-            return
-        await self.send(message)
+            self._begin(message)
+        elif message["type"] == "http.response.body" and not self._refused:
+            await self._go_on(message)
 
     async def instead(self, problem: Problem) -> None:
         """The problem, unless a reply has begun: then the connection is cut by returning."""
-        if not self.status:
+        if not self.status or self._head is not None:
+            self._head = None
             await problem.response()(self.scope, _nothing, self)
+
+    def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        if self.status == 201:
+            # So that the log line of a submission names its job.
+            self.scope["bfc.made"] = dict(message.get("headers", [])).get(b"location", b"").decode()
+        message["headers"] = self._headers(list(message.get("headers", [])))
+        self._head = message
+
+    async def _go_on(self, message: Message) -> None:
+        body = message.get("body", b"")
+        if self.enough is not None:
+            await self._send_head()
+            if not self.enough.cancel_called:
+                await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+                self.enough.cancel()
+        elif self._head is None or len(body) <= LARGE_BYTES:
+            await self._send_head()
+            await self.send(message)
+        else:
+            await self._send_large(body, message.get("more_body", False))
+
+    async def _send_large(self, body: bytes, more: bool) -> None:
+        try:
+            with self.outgoing.reply(self.scope.get("bfc.caller", ""), len(body)):
+                await self._send_head()
+                await in_pieces(self.send, body, more)
+        except Problem as problem:
+            await self.instead(problem)
+            self._refused = True
+
+    async def _send_head(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            await self.send(head)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         given = {name.lower() for name, _ in headers}

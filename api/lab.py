@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from api.auth import KeyRing, Principal
 from api.hosts import Gate
 from api.hub import Hub
+from api.outgoing import Outgoing
 from api.rates import Rates
 from api.rendering import Rendering
 from api.ringing import Ringer
@@ -46,6 +47,9 @@ class Lab:
     rendering: Rendering
     intake: Rendering
     ringer: Ringer
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    #: whoever reads what takes tens of megabytes waits for the one before
+    heavy: anyio.Lock = field(default_factory=anyio.Lock)
     threads: anyio.CapacityLimiter | None = None
     uploads: int = 0
     _local: Principal | None = None

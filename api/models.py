@@ -220,18 +220,14 @@ class ResultsReply(Reply):
     tables: dict[str, TableReply]
 
 
-class FigureEntry(Reply):
+class FigureReply(Reply):
     """A figure that can be drawn of a job."""
+
+    model_config = ConfigDict(title="Figure")
 
     name: str
     title: str
     doc: str
-
-
-class FigureList(Reply):
-    """The figures of a job."""
-
-    items: list[FigureEntry]
 
 
 class TensorEntry(Reply):

@@ -10,10 +10,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import Scope
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 REQUESTS = Counter("bfc_http_requests", "Requests answered", ["method", "route", "status"], registry=REGISTRY)
 SECONDS = Histogram(
     "bfc_http_request_seconds",
@@ -76,6 +77,9 @@ def _metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
 
 
 def _job(scope: Scope) -> dict[str, str]:
+    made = str(scope.get("bfc.made", ""))
+    if made.startswith("/v1/jobs/"):
+        return {"job_id": made.removeprefix("/v1/jobs/")}
     id_ = scope.get("path_params", {}).get("job_id")
     return {"job_id": id_} if isinstance(id_, str) else {}
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
+import anyio
 from fastapi import Header
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from api.bodies import canonical
+from api.lab import Lab
 from api.problems import Conflicting
 from store import idempotency
 
+T = TypeVar("T")
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -99,32 +102,56 @@ def once(
     return Made(kept.status or 200, kept.headers, content).response(replayed=True)
 
 
-def begin(connection: Connection, project: str, key: str | None, route: str, body: Any) -> Response | None:
-    """For work that outlasts a transaction: takes the key (None), or gives the reply it stands for.
+class Asked(NamedTuple):
+    """A request under its Idempotency-Key: the route, and what tells two bodies the same."""
 
-    Raises 409 where the key stood for another request, or its first one is still at work.
+    project: str
+    key: str | None
+    route: str
+    body: Any
+
+
+async def lasting(
+    lab: Lab, asked: Asked, work: Callable[[], Awaitable[T]], reply: Callable[[Connection, T], Made]
+) -> Response:
+    """As `once`, for work that outlasts a transaction; `reply` tells what it made.
+
+    An equal request that comes meanwhile is refused with 409: it would wait for minutes.
     """
-    if key is None:
+    known = await lab.write(_begin, asked)
+    if known is not None:
+        return known
+    try:
+        made = await work()
+        return (await lab.write(_finish, asked, lambda connection: reply(connection, made))).response()
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await lab.write(_give_up, asked)
+        raise
+
+
+def _begin(connection: Connection, asked: Asked) -> Response | None:
+    """Takes the key (None), or gives the reply it stands for. Raises 409."""
+    if asked.key is None:
         return None
-    hashed = hashlib.sha256(canonical(body)).digest()
-    kept = idempotency.begin(connection, project, key, route, hashed)
+    hashed = hashlib.sha256(canonical(asked.body)).digest()
+    kept = idempotency.begin(connection, asked.project, asked.key, asked.route, hashed)
     if kept is None:
         return None
-    if (kept.route, kept.body_hash) != (route, hashed):
-        raise Conflicting(f"the Idempotency-Key {key[:80]!r} stood for another request", "idempotency")
+    if (kept.route, kept.body_hash) != (asked.route, hashed):
+        raise Conflicting(f"the Idempotency-Key {asked.key[:80]!r} stood for another request", "idempotency")
     if kept.status is None:
         raise Conflicting("the first request with this Idempotency-Key is still at work", "at_work")
     return Made(kept.status, kept.headers, bytes(kept.body or b"")).response(replayed=True)
 
 
-def finish(connection: Connection, project: str, key: str | None, made: Made) -> Made:
-    """Keeps the reply of such work, and passes it on."""
-    if key is not None:
-        idempotency.finish(connection, project, key, made.status, made.headers, made.body)
+def _finish(connection: Connection, asked: Asked, reply: Callable[[Connection], Made]) -> Made:
+    made = reply(connection)
+    if asked.key is not None:
+        idempotency.finish(connection, asked.project, asked.key, made.status, made.headers, made.body)
     return made
 
 
-def give_up(connection: Connection, project: str, key: str | None) -> None:
-    """Such work failed: the key is free again."""
-    if key is not None:
-        idempotency.forget(connection, project, key)
+def _give_up(connection: Connection, asked: Asked) -> None:
+    if asked.key is not None:
+        idempotency.forget(connection, asked.project, asked.key)

@@ -5,11 +5,13 @@ Nothing in it depends on this server: tensors are named by their content, times 
 
 from __future__ import annotations
 
+import math
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection
 
 from api.lab import Lab
@@ -21,13 +23,19 @@ from store import results, series, tensors
 from store.archives import TensorPlace
 from store.series import Points
 
-WINDOW_BYTES = 8 << 20
-
 
 async def packed(
     lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
 ) -> AsyncIterator[bytes]:
     """The archive's bytes."""
+    with lab.outgoing.download():
+        async for piece in _pieces(lab, project, manifest, places):
+            yield piece
+
+
+async def _pieces(
+    lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
+) -> AsyncIterator[bytes]:
     at = _at(manifest["jobs"][0]["job"])
     yield _entry("manifest.json", dumps(manifest), at)
     for member in manifest["jobs"]:
@@ -40,9 +48,12 @@ async def packed(
         yield _entry(name, content, at)
     for hash_, place in places.items():
         yield _head(f"tensors/{hash_}", place.bytes, at)
-        for start in range(0, place.bytes, WINDOW_BYTES):
-            for piece in await lab.read(_window, place.id, start, min(place.bytes, start + WINDOW_BYTES)):
+        start = 0
+        while start < place.bytes:
+            last = min(place.bytes, start + lab.outgoing.window_bytes)
+            for piece in await lab.read(_window, place.id, start, last):
                 yield piece
+            start = last
         yield _padding(place.bytes)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
@@ -86,9 +97,11 @@ def _series(connection: Connection, job_id: str) -> bytes | None:
 
 
 def _spelt(points: Points) -> dict[str, Any]:
-    values = [value if abs(value) < float("inf") else str(value) for value in points.values.tolist()]
+    values: Any = np.ascontiguousarray(points.values)
+    if not np.isfinite(values).all():
+        values = [value if math.isfinite(value) else str(value) for value in values.tolist()]
     head = {"key": points.key, "layer": points.layer, "unit": points.unit}
-    return head | {"steps": points.steps.tolist(), "values": values}
+    return head | {"steps": np.ascontiguousarray(points.steps), "values": values}
 
 
 def _window(connection: Connection, tensor_id: int, start: int, stop: int) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ Cursor = Annotated[
     str | None,
     Query(max_length=60, pattern=r"^[a-z]+_[0-9a-z]{20,40}$", description="`next` of the page before"),
 ]
+NameCursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
 Id = Annotated[str, Path(max_length=60, description="the id", examples=["job_01k0000000000000000000000"])]
 
 
@@ -48,13 +50,31 @@ def page(items: list[dict[str, Any]], limit: int) -> Response:
     return json_reply({"items": items, "next": items[-1]["id"] if more else None})
 
 
+def page_of(rows: Iterable[Any], by: str, limit: int, cursor: str | None) -> Response:
+    """A page of a list short enough to be read whole, in the order of `by`."""
+    past = sorted((dict(row) for row in rows if cursor is None or row[by] > cursor), key=lambda row: str(row[by]))
+    items = past[:limit]
+    return json_reply({"items": items, "next": items[-1][by] if len(past) > limit else None})
+
+
 def unchanged(request: Request, etag: str) -> Response | None:
     """304 where the client already has the representation that `etag` (a bare hash) names."""
-    quoted = quoted_etag(etag)
-    wanted = request.headers.get("if-none-match")
-    if wanted and (wanted.strip() == "*" or quoted in _etags(wanted)):
-        return Response(status_code=304, headers={"ETag": quoted, "Cache-Control": IMMUTABLE})
+    if has(request, quoted_etag(etag)):
+        return Response(status_code=304, headers=etag_headers(etag))
     return None
+
+
+def has(request: Request, quoted: str) -> bool:
+    """Whether the client says it holds the representation of this (quoted) ETag."""
+    wanted = request.headers.get("if-none-match")
+    return wanted is not None and (wanted.strip() == "*" or quoted in _etags(wanted))
+
+
+def immutable(request: Request, content: str) -> Response:
+    """JSON text that never changes, or 304 where the client has it."""
+    etag = hashlib.sha256(content.encode()).hexdigest()[:32]
+    known = unchanged(request, etag)
+    return known if known is not None else json_reply(content, headers=etag_headers(etag))
 
 
 def etag_headers(etag: str) -> dict[str, str]:

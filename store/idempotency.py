@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from store.tables import idempotency_keys as table
 
 KEEP_HOURS = 24
+#: longer than any work under a key may take
+WORK_MINUTES = 20
 
 
 class Kept(NamedTuple):
@@ -61,5 +63,10 @@ def prune(connection: Connection, limit: int) -> int:
 
 
 def _forget_lapsed(connection: Connection, project_id: str, key: str) -> None:
-    lapsed = table.c.created_at < text(f"now() - interval '{KEEP_HOURS} hours'")
+    """A key whose work never told its end was cut off with its process."""
+    old = table.c.created_at < text(f"now() - interval '{KEEP_HOURS} hours'")
+    cut_off = table.c.status.is_(None) & (
+        table.c.created_at < text(f"now() - interval '{WORK_MINUTES} minutes'")
+    )
+    lapsed = old | cut_off
     connection.execute(delete(table).where(table.c.project_id == project_id, table.c.key == key, lapsed))

@@ -35,7 +35,9 @@ _SOME = """
      ORDER BY mark LIMIT %(limit)s"""
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
+    """A series and how many of its points lie in chunks that touch the window."""
+
     id: int
     job: str
     key: str
@@ -51,28 +53,48 @@ class Window(NamedTuple):
     high: int = 2**62
 
 
-def read(
-    connection: Connection, job_ids: Sequence[str], keys: Sequence[str] | None, window: Window, most: int
-) -> list[tuple[str, Points]]:
-    """The series of `job_ids` (which the caller has checked), each with at most `most` points in the window."""
+def heads(
+    connection: Connection, job_ids: Sequence[str], keys: Sequence[str] | None, window: Window
+) -> list[Head]:
+    """The series of `job_ids` (which the caller has checked), in their order."""
     asked = {"jobs": list(job_ids), "keys": None if keys is None else list(keys), **window._asdict()}
-    heads = [_Head(*row) for row in rows(connection, _COUNTS, asked)]
-    short = [head for head in heads if head.points <= min(most, TOGETHER_POINTS)]
-    found = dict(_together(connection, short, window))
-    for head in heads:
-        if head.id not in found:
-            found[head.id] = _thinned(connection, head, window, most)
+    return [Head(*row) for row in rows(connection, _COUNTS, asked)]
+
+
+def groups(found: Sequence[Head], most: int) -> list[list[Head]]:
+    """Series to be read and told together: in order, each group with some thousand points, or one series alone."""
+    made: list[list[Head]] = []
+    held = 0
+    for head in found:
+        points = min(head.points, most)
+        if not made or held + points > TOGETHER_POINTS // 2:
+            made.append([])
+            held = 0
+        made[-1].append(head)
+        held += points
+    return made
+
+
+def read(
+    connection: Connection, found: Sequence[Head], window: Window, most: int
+) -> list[tuple[str, Points]]:
+    """These series, each with at most `most` points in the window."""
+    short = [head for head in found if head.points <= min(most, TOGETHER_POINTS)]
+    whole = dict(_together(connection, short, window))
+    for head in found:
+        if head.id not in whole:
+            whole[head.id] = _thinned(connection, head, window, most)
     return [
-        (head.job, Points(head.key, head.layer, head.unit, *_cut(*found[head.id], window, most)))
-        for head in heads
+        (head.job, Points(head.key, head.layer, head.unit, *_cut(*whole[head.id], window, most)))
+        for head in found
     ]
 
 
 def _together(
-    connection: Connection, heads: Sequence[_Head], window: Window
+    connection: Connection, heads: Sequence[Head], window: Window
 ) -> Iterator[tuple[int, tuple[Steps, Floats]]]:
     """Short series whole, many of them in one statement."""
-    group: list[_Head] = []
+    group: list[Head] = []
     held = 0
     for head in heads:
         if group and held + head.points > TOGETHER_POINTS:
@@ -85,7 +107,7 @@ def _together(
 
 
 def _whole(
-    connection: Connection, heads: Sequence[_Head], window: Window
+    connection: Connection, heads: Sequence[Head], window: Window
 ) -> Iterator[tuple[int, tuple[Steps, Floats]]]:
     parts: dict[int, list[tuple[bytes, bytes]]] = {head.id: [] for head in heads}
     for id_, steps, values in rows(connection, _SEVERAL, {"ids": list(parts), **window._asdict()}):
@@ -94,7 +116,7 @@ def _whole(
         yield id_, _joined(chunks)
 
 
-def _thinned(connection: Connection, head: _Head, window: Window, most: int) -> tuple[Steps, Floats]:
+def _thinned(connection: Connection, head: Head, window: Window, most: int) -> tuple[Steps, Floats]:
     """A long series, some chunks at a time."""
     if head.points <= most or most < 4:
         return _joined(list(_chunks(connection, head, window)))
@@ -109,7 +131,7 @@ def _thinned(connection: Connection, head: _Head, window: Window, most: int) -> 
     return thinner.end()
 
 
-def _chunks(connection: Connection, head: _Head, window: Window) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(connection: Connection, head: Head, window: Window) -> Iterator[tuple[bytes, bytes]]:
     after = -1
     while True:
         asked = {"id": head.id, "after": after, "limit": CHUNKS, **window._asdict()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, text
 
@@ -37,15 +37,19 @@ _QUEUES = text("""
      GROUP BY q.name ORDER BY q.name""")
 
 _JOBS = text("SELECT kind, state, count(*) AS count FROM jobs GROUP BY kind, state")
-_LIVE = text(
-    "SELECT device_class, state, count(*) AS count FROM workers WHERE state <> 'gone' GROUP BY device_class, state"
-)
+_LIVE = text("""
+    SELECT name, device_class, CASE WHEN drain THEN 'draining' ELSE state END AS state, memory_free_bytes,
+           device_memory_free_bytes, extract(epoch FROM now() - heard_at)::float AS silent_seconds
+      FROM workers WHERE state <> 'gone' ORDER BY name, heard_at""")
+_WAITING = text("""
+    SELECT coalesce(device_class, device) AS device, count(*) AS count,
+           extract(epoch FROM now() - min(queued_at))::float AS oldest_seconds
+      FROM jobs WHERE state = 'queued' AND kind NOT IN ('study', 'sweep') GROUP BY 1""")
+_ENDED = text("SELECT outcome, count(*) AS count FROM attempts WHERE outcome IS NOT NULL GROUP BY outcome")
 _FACTS = text("""
     SELECT (SELECT count(*) FROM outbox) AS outbox,
            (SELECT count(*) FROM jobs WHERE state IN ('running', 'pausing', 'cancelling') AND lease_until < now())
              AS lapsed_leases,
-           (SELECT coalesce(extract(epoch FROM now() - min(queued_at)), 0)::float FROM jobs WHERE state = 'queued')
-             AS oldest_queued_seconds,
            (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending_deliveries,
            (SELECT coalesce(sum(stored_bytes), 0) FROM tensors) AS stored_bytes,
            (SELECT coalesce(sum(lost_attempts), 0) FROM jobs) AS lost_attempts,
@@ -73,10 +77,19 @@ def queues(connection: Connection, project_id: str) -> Sequence[RowMapping]:
     return connection.execute(_QUEUES, {"project": project_id}).mappings().all()
 
 
-def watched(connection: Connection) -> tuple[Sequence[RowMapping], Sequence[RowMapping], RowMapping]:
-    """Of the whole server: jobs by kind and state, workers by class and state, and single facts."""
-    return (
-        connection.execute(_JOBS).mappings().all(),
-        connection.execute(_LIVE).mappings().all(),
-        connection.execute(_FACTS).mappings().one(),
+class Watched(NamedTuple):
+    """Of the whole server: jobs by kind and state, living workers, what waits by device, ended attempts, single facts."""
+
+    jobs: Sequence[RowMapping]
+    workers: Sequence[RowMapping]
+    waiting: Sequence[RowMapping]
+    ended: Sequence[RowMapping]
+    facts: RowMapping
+
+
+def watched(connection: Connection) -> Watched:
+    """What operators watch."""
+    jobs, workers, waiting, ended = (
+        connection.execute(query).mappings().all() for query in (_JOBS, _LIVE, _WAITING, _ENDED)
     )
+    return Watched(jobs, workers, waiting, ended, connection.execute(_FACTS).mappings().one())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
-import time
 import warnings
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,25 +15,10 @@ from store.engine import connect
 from store.schema import SchemaError
 from worker import app
 from worker.devices import DeviceError, find
+from worker.logs import write_logs
 from worker.node import Node, identity
 from worker.pulse import Pulse
 from worker.spawn import Terms
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        said = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "from": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            said["trace"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False)
 
 
 def main(arguments: list[str] | None = None, terms: Terms | None = None) -> int:
@@ -72,14 +55,6 @@ def main(arguments: list[str] | None = None, terms: Terms | None = None) -> int:
         node.close()
         pulse.stop()
     return 0
-
-
-def write_logs(form: str) -> None:
-    """Logs to stderr, as text or as JSON lines."""
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if form == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 if __name__ == "__main__":

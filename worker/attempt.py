@@ -18,6 +18,7 @@ from store.config import Config
 from store.engine import is_outage, transact
 from store.settle import lock_parents
 from worker import memory, wire
+from worker.logs import of_job
 from worker.sink import Held, Sink
 from worker.spawn import Child
 from worker.spool import Spool
@@ -78,6 +79,8 @@ class Attempt:
 
     def run(self) -> None:
         """Watches until the child has ended and every job has been given back or finished."""
+        for job in self.jobs:
+            log.info("%s: attempt %d in process %d", job.id, job.attempt, self.child.pid, **of_job(job))
         try:
             beaten = 0.0
             while not self._over():
@@ -95,6 +98,8 @@ class Attempt:
         finally:
             self.sink.abandon()
             self.child.close()
+            for line in self.child.said.splitlines():
+                log.info("process %d said: %s", self.child.pid, line, **of_job(self.jobs[0]))
 
     # what the child says
 
@@ -325,10 +330,10 @@ class Attempt:
                     break
                 time.sleep(pause)
                 pause = min(2.0, 2 * pause)
+        of = {job.id: job for job in self.jobs}
         for ending in ends:
-            log.info(
-                "%s: %s → %s", ending.job_id, ending.outcome, states.get(ending.job_id, "not ours any more")
-            )
+            state = states.get(ending.job_id, "not ours any more")
+            log.info("%s: %s → %s", ending.job_id, ending.outcome, state, **of_job(of[ending.job_id]))
         ended = {ending.job_id for ending in ends}
         for slot in [slot for slot, job in self.live.items() if job.id in ended]:
             del self.live[slot]

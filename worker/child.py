@@ -102,6 +102,10 @@ def main(arguments: list[str]) -> None:
     out = wire.Outgoing(os.fdopen(records_fd, "wb"))
     wire.write(out.stream, wire.Frame({"t": "ready", "facts": facts()}))
     work = receive(sys.stdin.buffer)
+    if trace := work.job.get("trace_id"):
+        # Whatever it starts belongs to the same trace, and what it says is told with it.
+        os.environ["TRACEPARENT"] = f"00-{trace}-{os.getpid():016x}-01"
+        print(f"{work.job['kind']} of trace {trace} begins", file=sys.stderr, flush=True)
     requests = Requests(sys.stdin.buffer)
     signal.signal(signal.SIGTERM, lambda *_: requests.take(wire.Frame({"t": "stop"})))
     threading.Thread(target=requests.listen, daemon=True).start()

@@ -12,7 +12,7 @@ from api.auth import Admin, Reader
 from api.documented import answers, content
 from api.lab import TheLab
 from api.models import JobReply
-from api.once import IdempotencyKey, Made, begin, finish, give_up
+from api.once import Asked, IdempotencyKey, Made, lasting
 from api.packing import packed
 from api.replies import Id, attachment
 from api.routing import router
@@ -29,6 +29,7 @@ _EXPORT["responses"][200] = content(TAR, says="The archive.")
 async def export_job(lab: TheLab, who: Reader, job_id: Id) -> Response:
     """Export a finished job with its members as one tar file: specs, tables, figures, series, provenance, snapshots."""
     manifest, places = await lab.read(archives.manifest, who.project, job_id)
+    lab.outgoing.admit_download()
     source = packed(lab, who.project, manifest, places)
     return StreamingResponse(source, headers=attachment(f"{job_id}.bfc.tar"), media_type=TAR)
 
@@ -44,18 +45,13 @@ async def import_archive(request: Request, lab: TheLab, who: Admin, key: Idempot
     Specs, results, series and snapshots keep their hashes; jobs get fresh ids and say where they came from.
     """
     async with received(request, lab) as upload:
-        known = await lab.write(begin, who.project, key, "POST /v1/imports", upload.sha256)
-        if known is not None:
-            return known
         order = {"op": "archive", "path": str(upload.path), "project": who.project, "key": who.key_id}
-        try:
-            made = json.loads(await lab.intake.make(None, order))["id"]
-        except BaseException:
-            await lab.write(give_up, who.project, key)
-            raise
 
-    def reply(connection: Connection) -> Made:
-        job = shown.one(connection, who.project, made)
-        return finish(connection, who.project, key, Made(201, {"Location": f"/v1/jobs/{made}"}, job.encode()))
+        async def work() -> str:
+            return str(json.loads(await lab.intake.make(None, order))["id"])
 
-    return (await lab.write(reply)).response()
+        def reply(connection: Connection, made: str) -> Made:
+            job = shown.one(connection, who.project, made)
+            return Made(201, {"Location": f"/v1/jobs/{made}"}, job.encode())
+
+        return await lasting(lab, Asked(who.project, key, "POST /v1/imports", upload.sha256), work, reply)

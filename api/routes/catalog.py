@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.auth import Reader
 from api.documented import NOT_MODIFIED, answers
 from api.models import CatalogReply
-from api.replies import dumps, quoted_etag
+from api.replies import dumps, has, quoted_etag
 from api.routing import router
 from bfc_core import specs
 
@@ -28,7 +28,7 @@ async def show_catalog(request: Request, who: Reader) -> Response:  # noqa: ARG0
     """
     content, tag = _catalog()
     headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
-    if request.headers.get("if-none-match") == tag:
+    if has(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
 

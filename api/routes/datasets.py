@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from api.auth import Reader, Submitter
-from api.documented import answers
+from api.documented import answers, immutably
 from api.lab import TheLab
 from api.models import DatasetReply, Page
-from api.once import IdempotencyKey, Made, once
-from api.replies import Cursor, Id, Limit, json_reply, text_page
+from api.once import Asked, IdempotencyKey, Made, lasting
+from api.replies import Cursor, Id, Limit, immutable, text_page
 from api.routing import router
 from api.uploads import received
 from store import datasets, shown
@@ -44,23 +44,18 @@ async def upload_dataset(
     before anything is stored. The same content again is answered with `200` and the first one.
     """
     async with received(request, lab) as upload:
-        order = {
-            "op": "dataset",
-            "path": str(upload.path),
-            "project": who.project,
-            "name": name,
-            "format": format,
-        }
-        stored = json.loads(await lab.intake.make(None, order))
+        said = {"sha256": upload.sha256, "name": name, "format": format}
+        order = {"op": "dataset", "path": str(upload.path), "project": who.project, "name": name, "format": format}
 
-    def work(connection: Connection) -> Made:
-        text = shown.dataset(connection, who.project, stored["id"])
-        return Made(
-            201 if stored["made"] else 200, {"Location": f"/v1/datasets/{stored['id']}"}, text.encode()
-        )
+        async def work() -> Any:
+            return json.loads(await lab.intake.make(None, order))
 
-    said = {"sha256": upload.sha256, "name": name, "format": format}
-    return await lab.write(once, who.project, key, "POST /v1/datasets", said, work)
+        def reply(connection: Connection, stored: Any) -> Made:
+            told = shown.dataset(connection, who.project, stored["id"])
+            headers = {"Location": f"/v1/datasets/{stored['id']}"}
+            return Made(201 if stored["made"] else 200, headers, told.encode())
+
+        return await lasting(lab, Asked(who.project, key, "POST /v1/datasets", said), work, reply)
 
 
 @routes.get("/v1/datasets", **answers(model=Page[DatasetReply], says="One page, newest first."))
@@ -69,10 +64,10 @@ async def list_datasets(lab: TheLab, who: Reader, limit: Limit = 100, cursor: Cu
     return text_page(await lab.read(shown.datasets_of, who.project, cursor, limit + 1), limit)
 
 
-@routes.get("/v1/datasets/{dataset_id}", **answers(404, model=DatasetReply))
-async def show_dataset(lab: TheLab, who: Reader, dataset_id: Id) -> Response:
+@routes.get("/v1/datasets/{dataset_id}", **immutably(404, model=DatasetReply))
+async def show_dataset(request: Request, lab: TheLab, who: Reader, dataset_id: Id) -> Response:
     """Show a data set: its facts, and its tensors with dtype, shape and content hash."""
-    return json_reply(await lab.read(shown.dataset, who.project, dataset_id))
+    return immutable(request, await lab.read(shown.dataset, who.project, dataset_id))
 
 
 @routes.delete("/v1/datasets/{dataset_id}", **answers(404, 409, status=204))

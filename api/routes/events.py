@@ -24,7 +24,7 @@ from store.tail import Place, Scope
 
 routes = router("events")
 STREAM = "text/event-stream"
-_FORMS = ("application/json", STREAM)
+_FORMS = ("application/json",)
 _PATTERN = r"^[0-9]{1,18}(-[0-9]{1,18})?$"
 _AFTER_PATTERN = rf"{_PATTERN}|^now$"
 After = Annotated[
@@ -93,10 +93,10 @@ async def _events(
     request: Request, lab: Lab, scope: Scope, of: str, after: str | None, limit: int, over: bool = False
 ) -> Response:
     accept = request.headers.get("accept")
-    if negotiation.names(accept, STREAM):
+    if negotiation.names(accept, STREAM) and negotiation.choose(accept, (STREAM, *_FORMS)) == STREAM:
         place = await _place(lab, scope, of, after)
         return EventStream(lab.hub, scope, of, place, over)
-    negotiation.choose(accept, _FORMS[:1])
+    negotiation.choose(accept, _FORMS)
     found = await lab.read(tail.after, scope, of, await _place(lab, scope, of, after), limit + 1)
     items, more = found[:limit], len(found) > limit
     following = f'"{id_of(items[-1].place)}"' if more else "null"

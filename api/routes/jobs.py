@@ -218,9 +218,8 @@ async def fork_job(
             )
         planned = submission.plan(envelope)
         submission.check(connection, lab.config, who.project, planned)
-        placing = jobs.Placing(
-            who.key_id, trace, body.snapshot, {"forked_from": job_id, "snapshot": body.snapshot}
-        )
+        origin = {"forked_from": job_id, "snapshot": body.snapshot}
+        placing = jobs.Placing(who.key_id, trace, body.snapshot, _submitted(trace) | origin)
         return _made(connection, who, submission.submit(connection, who.project, planned, placing))
 
     said = {"snapshot": body.snapshot, "spec": body.spec, "name": body.name, "labels": body.labels}
@@ -263,11 +262,15 @@ def _create(
                     200, {"Location": f"/v1/jobs/{first}"}, shown.one(connection, who.project, first).encode()
                 )
         submission.check(connection, lab.config, who.project, planned)
-        placing = jobs.Placing(who.key_id, trace, None, {"submitted_by_version": submission.VERSION})
+        placing = jobs.Placing(who.key_id, trace, None, _submitted(trace))
         return _made(connection, who, submission.submit(connection, who.project, planned, placing))
 
     route = f"POST /v1/jobs?reuse={reuse}"
     return once(connection, who.project, key, route, body, work)
+
+
+def _submitted(trace: str) -> dict[str, str]:
+    return {"submitted_by_version": submission.VERSION, "trace_id": trace}
 
 
 def _made(connection: Connection, who: Principal, id_: str) -> Made:

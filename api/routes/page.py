@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from api.problems import Problem
+from api.replies import has
 from api.routing import router
 from web import CONTENT_SECURITY_POLICY, FOLDER
 
@@ -72,7 +73,7 @@ async def openapi(request: Request) -> Response:
     """The contract as OpenAPI 3.1."""
     content, tag = request.app.state.openapi()
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
+    if has(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
 

@@ -12,9 +12,9 @@ from api import negotiation
 from api.auth import Principal, Reader
 from api.documented import NOT_MODIFIED, answers, content
 from api.lab import Lab, TheLab
-from api.models import FigureList, ResultsReply
+from api.models import FigureReply, Page, ResultsReply
 from api.problems import Conflicting, Problem, nearest
-from api.replies import Id, attachment, etag_headers, json_reply, unchanged
+from api.replies import Id, Limit, NameCursor, attachment, etag_headers, json_reply, page_of, unchanged
 from api.routing import router
 from api.submission import VERSION
 from api.tables import csv_of
@@ -61,11 +61,12 @@ async def job_results(
     return known if known is not None else await lab.read(_results, job_id, table, form, tag)
 
 
-@routes.get("/v1/jobs/{job_id}/figures", **answers(404, model=FigureList))
-async def list_figures(lab: TheLab, who: Reader, job_id: Id) -> Response:
+@routes.get("/v1/jobs/{job_id}/figures", **answers(404, model=Page[FigureReply], says="One page, by name."))
+async def list_figures(
+    lab: TheLab, who: Reader, job_id: Id, limit: Limit = 100, cursor: NameCursor = None
+) -> Response:
     """List the figures that can be drawn of a job."""
-    job = await lab.read(jobs.get, who.project, job_id)
-    return json_reply({"items": _entries(job)})
+    return page_of(_entries(await lab.read(jobs.get, who.project, job_id)), "name", limit, cursor)
 
 
 @routes.get("/v1/jobs/{job_id}/figures/{name}", **_FIGURE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio
@@ -20,7 +22,7 @@ from api.auth import Reader, identify
 from api.documented import Responses, answers
 from api.lab import Lab, TheLab
 from api.models import HealthReply, Page, QueueReply, ReadyReply, UsageReply, WorkerReply
-from api.replies import json_reply
+from api.replies import Cursor, Limit, NameCursor, json_reply, page_of
 from api.routing import router
 from api.settings import is_loopback
 from api.submission import VERSION
@@ -31,15 +33,15 @@ BROKER_SECONDS = 2.0
 
 
 @routes.get("/v1/workers", **answers(model=Page[WorkerReply]))
-async def list_workers(lab: TheLab, who: Reader) -> Response:
+async def list_workers(lab: TheLab, who: Reader, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """List the living workers with their device, memory, and this project's jobs on them."""
-    return _all(await lab.read(usage.workers, who.project))
+    return page_of(await lab.read(usage.workers, who.project), "id", limit, cursor)
 
 
 @routes.get("/v1/queues", **answers(model=Page[QueueReply]))
-async def list_queues(lab: TheLab, who: Reader) -> Response:
+async def list_queues(lab: TheLab, who: Reader, limit: Limit = 100, cursor: NameCursor = None) -> Response:
     """List the queues of the device classes (`auto` takes any device) with this project's jobs in them."""
-    return _all(await lab.read(usage.queues, who.project))
+    return page_of(await lab.read(usage.queues, who.project), "name", limit, cursor)
 
 
 @routes.get("/v1/usage", **answers(model=UsageReply))
@@ -99,10 +101,6 @@ async def metrics(request: Request, lab: TheLab) -> Response:
     return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _all(rows: Any) -> Response:
-    return json_reply({"items": [dict(row) for row in rows], "next": None})
-
-
 def _schema(connection: Connection) -> str:
     from migrations.commands import head
 
@@ -128,21 +126,57 @@ def _brief(fault: BaseException) -> str:
     return f"not reachable ({type(fault).__name__})"
 
 
+#: what single facts of the ledger mean
+_FACTS = {
+    "outbox": "Bells that are written and not yet rung",
+    "lapsed_leases": "Jobs whose worker has been silent for longer than its lease",
+    "pending_deliveries": "Webhook deliveries still to be made",
+    "stored_bytes": "Bytes of tensors as they are stored",
+    "lost_attempts": "Attempts that ended with their worker, of all jobs there are",
+    "database_bytes": "Bytes of the whole database",
+}
+
+
 def _ledger(connection: Connection) -> bytes:
-    jobs, workers, facts = usage.watched(connection)
-    registry = CollectorRegistry()
-    by_state = GaugeMetricFamily("bfc_jobs", "Jobs in the ledger", labels=["kind", "state"])
-    for row in jobs:
-        by_state.add_metric([row["kind"], row["state"]], row["count"])
-    living = GaugeMetricFamily("bfc_workers", "Workers that are alive", labels=["device_class", "state"])
-    for row in workers:
-        living.add_metric([row["device_class"], row["state"]], row["count"])
-    single = [
-        GaugeMetricFamily(f"bfc_{name}", name.replace("_", " "), value=float(value))
-        for name, value in facts.items()
+    found = usage.watched(connection)
+    families = [
+        _family("jobs", "Jobs in the ledger", found.jobs, ("kind", "state"), "count"),
+        _family("attempts", "Attempts that have ended", found.ended, ("outcome",), "count"),
+        _family("queued_jobs", "Jobs that wait for a worker", found.waiting, ("device",), "count"),
+        _family(
+            "oldest_queued_seconds", "Age of the job that waits longest", found.waiting, ("device",), "oldest_seconds"
+        ),
+        _counted("workers", "Workers that are alive", found.workers, ("device_class", "state")),
+        *(
+            _family(f"worker_{name}", says, found.workers, ("name", "device_class"), name)
+            for name, says in (
+                ("silent_seconds", "Seconds since the worker was last heard"),
+                ("memory_free_bytes", "Memory that is free on the worker's host"),
+                ("device_memory_free_bytes", "Memory that is free on the worker's device"),
+            )
+        ),
+        *(GaugeMetricFamily(f"bfc_{name}", says, value=float(found.facts[name])) for name, says in _FACTS.items()),
     ]
-    registry.register(_Fixed([by_state, living, *single]))
+    registry = CollectorRegistry()
+    registry.register(_Fixed(families))
     return bytes(generate_latest(registry))
+
+
+def _family(name: str, says: str, rows: Any, labels: Sequence[str], value: str) -> GaugeMetricFamily:
+    """A gauge with one sample a row; of rows with equal labels the last one counts."""
+    family = GaugeMetricFamily(f"bfc_{name}", says, labels=labels)
+    samples = {tuple(str(row[label]) for label in labels): float(row[value]) for row in rows}
+    for marks, amount in samples.items():
+        family.add_metric(marks, amount)
+    return family
+
+
+def _counted(name: str, says: str, rows: Any, labels: Sequence[str]) -> GaugeMetricFamily:
+    """A gauge of how many rows have equal labels."""
+    family = GaugeMetricFamily(f"bfc_{name}", says, labels=labels)
+    for marks, count in Counter(tuple(str(row[label]) for label in labels) for row in rows).items():
+        family.add_metric(marks, count)
+    return family
 
 
 class _Fixed:

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api import negotiation
 from api.auth import Reader
-from api.documented import NOT_MODIFIED, answers, content
+from api.documented import NOT_MODIFIED, answers, content, immutably
 from api.lab import Lab, TheLab
 from api.models import Page, SnapshotReply
 from api.problems import Fault, Problem, Refused, in_query, nearest
@@ -26,6 +26,7 @@ from api.replies import (
     Limit,
     attachment,
     etag_headers,
+    immutable,
     json_reply,
     quoted_etag,
     text_page,
@@ -43,7 +44,6 @@ NPY = "application/x-npy"
 JSON = "application/json"
 FORMS = (JSON, NPY, SAFETENSORS, "application/octet-stream")
 JSON_VALUES = 1_000_000
-WINDOW_BYTES = 4 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _ROWS = re.compile(r"^(-?[0-9]{0,15}):(-?[0-9]{0,15})$")
 
@@ -81,10 +81,10 @@ async def list_snapshots(
     return text_page(await lab.read(read), limit)
 
 
-@routes.get("/v1/snapshots/{snapshot_id}", **answers(404, model=SnapshotReply))
-async def show_snapshot(lab: TheLab, who: Reader, snapshot_id: Id) -> Response:
+@routes.get("/v1/snapshots/{snapshot_id}", **immutably(404, model=SnapshotReply))
+async def show_snapshot(request: Request, lab: TheLab, who: Reader, snapshot_id: Id) -> Response:
     """Show a snapshot: its step, kind, and tensors with dtype, shape and content hash."""
-    return json_reply(await lab.read(shown.snapshot, who.project, snapshot_id))
+    return immutable(request, await lab.read(shown.snapshot, who.project, snapshot_id))
 
 
 @routes.get("/v1/snapshots/{snapshot_id}/download", **_DOWNLOAD)
@@ -113,6 +113,7 @@ async def download_snapshot(
     known = unchanged(request, tag)
     if known is not None:
         return known
+    lab.outgoing.admit_download()
     headers = etag_headers(tag) | {"Accept-Ranges": "bytes"} | attachment(f"{snapshot_id}.safetensors")
     span = _span(range_, request.headers.get("if-range"), quoted_etag(tag), layout.bytes)
     start, stop = span or (0, layout.bytes)
@@ -164,6 +165,7 @@ async def read_tensor(
     headers = etag_headers(tag)
     if form == JSON:
         return await _as_json(lab, layout, part, (start, stop), headers)
+    lab.outgoing.admit_download()
     prefix, widen = part.prefix(form)
     size = len(prefix) + (stop - start) * (2 if widen else 1)
     source = _prefixed(prefix, _windows(lab, layout, start, stop), widen)
@@ -259,19 +261,22 @@ async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncIter
     The next window is read while this one is sent.
     """
 
-    def read(connection: Connection, first: int) -> list[bytes]:
-        return list(snapshots.stream(connection, layout, first, min(stop, first + WINDOW_BYTES)))
+    def read(connection: Connection, first: int, last: int) -> list[bytes]:
+        return list(snapshots.stream(connection, layout, first, last))
 
-    ahead = asyncio.ensure_future(lab.read(read, start))
-    try:
-        for first in range(start, stop, WINDOW_BYTES):
-            pieces = await ahead
-            if first + WINDOW_BYTES < stop:
-                ahead = asyncio.ensure_future(lab.read(read, first + WINDOW_BYTES))
-            for piece in pieces:
-                yield piece
-    finally:
-        ahead.cancel()
+    with lab.outgoing.download():
+        last = min(stop, start + lab.outgoing.window_bytes)
+        ahead = asyncio.ensure_future(lab.read(read, start, last))
+        try:
+            while start < stop:
+                pieces = await ahead
+                start, last = last, min(stop, last + lab.outgoing.window_bytes)
+                if start < stop:
+                    ahead = asyncio.ensure_future(lab.read(read, start, last))
+                for piece in pieces:
+                    yield piece
+        finally:
+            ahead.cancel()
 
 
 async def _prefixed(prefix: bytes, source: AsyncIterator[bytes], widen: bool) -> AsyncIterator[bytes]:

@@ -99,37 +99,42 @@ async def list_deliveries(
 
 @routes.post(
     "/v1/webhooks/{webhook_id}/test",
-    **answers(404, model=DeliveryReply, status=202, says="The delivery, about to be made."),
+    **answers(404, 409, model=DeliveryReply, status=202, says="The delivery, about to be made."),
 )
-async def test_webhook(lab: TheLab, who: Submitter, webhook_id: Id) -> Response:
+async def test_webhook(
+    lab: TheLab, who: Submitter, webhook_id: Id, key: IdempotencyKey = None  # noqa: PT028 - no test
+) -> Response:
     """Deliver a test message: its `type` is `test`."""
 
-    def work(connection: Connection) -> dict[str, Any]:
+    def work(connection: Connection) -> Made:
         _found(connection, who.project, webhook_id)
         event = new_id("test")
         made = webhooks.add(
             connection, webhook_id, event, {"type": "test", "id": event, "webhook": webhook_id}
         )
-        return _shown(webhooks.delivery(connection, webhook_id, made))
+        return Made(202, {}, dumps(_shown(webhooks.delivery(connection, webhook_id, made))))
 
-    return json_reply(await lab.write(work), 202)
+    return await lab.write(once, who.project, key, f"POST /v1/webhooks/{webhook_id}/test", None, work)
 
 
 @routes.post(
     "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
-    **answers(404, model=DeliveryReply, status=202, says="The new delivery, about to be made."),
+    **answers(404, 409, model=DeliveryReply, status=202, says="The new delivery, about to be made."),
 )
-async def redeliver(lab: TheLab, who: Submitter, webhook_id: Id, delivery_id: DeliveryId) -> Response:
+async def redeliver(
+    lab: TheLab, who: Submitter, webhook_id: Id, delivery_id: DeliveryId, key: IdempotencyKey = None
+) -> Response:
     """Deliver the same payload again, as a delivery of its own."""
 
-    def work(connection: Connection) -> dict[str, Any]:
+    def work(connection: Connection) -> Made:
         _found(connection, who.project, webhook_id)
         made = webhooks.redeliver(connection, webhook_id, delivery_id)
         if made is None:
             raise NotHere("delivery", delivery_id)
-        return _shown(webhooks.delivery(connection, webhook_id, made))
+        return Made(202, {}, dumps(_shown(webhooks.delivery(connection, webhook_id, made))))
 
-    return json_reply(await lab.write(work), 202)
+    route = f"POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
+    return await lab.write(once, who.project, key, route, None, work)
 
 
 def _check(body: WebhookBody, allow_private: bool) -> None:

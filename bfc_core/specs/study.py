@@ -99,7 +99,7 @@ class Study(Spec):
             return seed + index
         first = Seeds(target=seed, data=seed, init=seed, order=seed) if isinstance(seed, int) else seed
         moved: dict[str, int] = {role: getattr(first, role) + index for role in self.vary}
-        return first.model_copy(update=moved)
+        return Seeds.model_validate(first.model_dump() | moved)
 
 
 class CorrectionSpec(Study):

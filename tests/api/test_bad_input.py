@@ -87,6 +87,28 @@ def test_a_fault_in_a_spec_is_pointed_at_and_nothing_is_queued(
     assert api.get(JOBS).json()["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("spec", "pointer"),
+    [
+        ({"kind": "information_gap", "base": {"seed": 2**63 - 1}}, "/spec/base/seed"),
+        ({"kind": "correction", "base": {"seed": 2**63 - 1}, "vary": ["init"]}, "/spec/base"),
+    ],
+    ids=["seeds beyond the last", "one role's seeds beyond the last"],
+)
+def test_a_study_of_which_a_member_would_not_be_valid_is_refused(
+    api: httpx.Client, spec: dict[str, Any], pointer: str
+) -> None:
+    problem = refused(api.post(JOBS, json={"kind": "study", "spec": spec}), 422)
+    assert problem["errors"][0]["pointer"].startswith(pointer)
+
+
+def test_a_sweep_of_which_a_combination_is_not_valid_is_refused(api: httpx.Client) -> None:
+    grid = {"data.levels": [3, 2], "schedule.train_up_to": [2, 3]}
+    spec = {"base": {"schedule": {"kind": "window", "train_up_to": 2, "free": 1}}, "grid": grid}
+    problem = refused(api.post(JOBS, json={"kind": "sweep", "spec": spec}), 422)
+    assert "train_up_to" in problem["detail"]
+
+
 def test_all_faults_of_a_body_are_told_at_once(api: httpx.Client) -> None:
     body = '{"kind": "train", "spec": {"model": {"width": -1}, "optimizer": {"rate": NaN}, "sead": 1}}'
     problem = refused(api.post(JOBS, content=body, headers={"Content-Type": "application/json"}), 422)

@@ -1,5 +1,6 @@
 """The worker as a process: `python -m worker`, Celery and signals included; its children are the fake ones."""
 
+import json
 import os
 import signal
 import subprocess
@@ -94,3 +95,24 @@ def test_what_keeps_it_from_starting_is_one_clear_line(shop: Shop, env: dict[str
     assert started.returncode == 1
     assert words in said.strip().splitlines()[-1]
     assert "Traceback" not in said
+
+
+def test_its_log_ties_a_jobs_lines_to_the_request_that_submitted_it(shop: Shop) -> None:
+    job, trace = shop.submit(1, 5), "0af7651916cd43dd8448eb211c80319c"
+    with shop.ledger.engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET trace_id = :trace WHERE id = :id"), {"trace": trace, "id": job})
+    started = start(shop, BFC_LOG="json")
+    try:
+        with bell(shop.config.redis_url) as rung:
+            outbox.relay(shop.ledger.engine, rung.ring)
+        shop.wait(job, "succeeded", seconds=30)
+        started.send_signal(signal.SIGTERM)
+        _, said = started.communicate(timeout=30)
+    finally:
+        started.kill()
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    about = [line for line in lines if line.get("job_id") == job]
+    assert {line["trace_id"] for line in about} == {trace}, said
+    assert {(line["attempt"], line["level"]) for line in about} == {(1, "info")}
+    assert any("succeeded" in line["message"] for line in about)
+    assert any("in process" in line["message"] for line in about)

@@ -1,0 +1,102 @@
+"""What is on its way out: large replies and downloads share a budget, so that slow readers cannot fill the memory.
+
+A large reply goes out piece by piece, each when the one before has left; until then it counts against its caller and
+against all. A download holds only a window of its file, narrower the more of them there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from starlette.types import Message, Send
+
+from api.problems import Problem
+
+#: a reply up to this size is simply sent
+LARGE_BYTES = 256 << 10
+PIECE_BYTES = 64 << 10
+REPLIES_BYTES = 48 << 20
+#: what a client must take in a second, after some seconds' grace
+SLOWEST_BYTES_PER_SECOND = 32 << 10
+GRACE_SECONDS = 30.0
+WINDOWS_BYTES = 24 << 20
+WINDOW_BYTES = 4 << 20
+LEAST_WINDOW_BYTES = 128 << 10
+DOWNLOADS = 128
+
+
+class TooSlow(Exception):
+    """The client takes the reply so slowly that the connection is cut."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """The budget of one process."""
+
+    held: Counter[str] = field(default_factory=Counter)
+    downloads: int = 0
+
+    @contextmanager
+    def reply(self, caller: str, size: int) -> Iterator[None]:
+        """Room for a large reply. Raises 503 where the caller, or all together, keep too much waiting."""
+        total = self.held.total()
+        full = total and total + size > REPLIES_BYTES
+        if full or (self.held[caller] and self.held[caller] + size > REPLIES_BYTES // 2):
+            raise Problem(
+                503,
+                "outgoing",
+                "large replies are still being sent; ask for less, or again later",
+                headers={"Retry-After": "5"},
+            )
+        self.held[caller] += size
+        try:
+            yield
+        finally:
+            self.held[caller] -= size
+            if not self.held[caller]:
+                del self.held[caller]
+
+    def admit_download(self) -> None:
+        """Raises 503 where as many downloads as can be served are under way."""
+        if self.downloads >= DOWNLOADS:
+            says = f"{DOWNLOADS} downloads are under way, as many as this process serves"
+            raise Problem(503, "downloads", says, headers={"Retry-After": "5"})
+
+    @contextmanager
+    def download(self) -> Iterator[None]:
+        """While this lasts a download takes its part of the windows."""
+        self.downloads += 1
+        try:
+            yield
+        finally:
+            self.downloads -= 1
+
+    @property
+    def window_bytes(self) -> int:
+        """How much of its file a download reads at once; as much again is read ahead."""
+        part = WINDOWS_BYTES // (2 * max(1, self.downloads))
+        return max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, part))
+
+
+async def in_pieces(send: Send, body: bytes | memoryview, more: bool) -> None:
+    """Sends a large body as its client takes it. Raises TooSlow."""
+    view = memoryview(body)
+    until = GRACE_SECONDS + len(body) / SLOWEST_BYTES_PER_SECOND
+    started = time.monotonic()
+    for start in range(0, len(body), PIECE_BYTES):
+        last = start + PIECE_BYTES >= len(body)
+        piece: Message = {
+            "type": "http.response.body",
+            "body": bytes(view[start : start + PIECE_BYTES]),
+            "more_body": more or not last,
+        }
+        try:
+            with anyio.fail_after(max(0.0, started + until - time.monotonic())):
+                await send(piece)
+        except TimeoutError:
+            raise TooSlow from None
