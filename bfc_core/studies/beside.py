@@ -79,16 +79,23 @@ def _member(
     yield Member(f"{learner}/{inputs_as}/{count}/{index}", "baseline", name, spec, labels)
 
 
+def _finite(value: float | None) -> float | None:
+    return None if value == DIVERGED else value
+
+
 def baseline_row(member: Member, outcome: Outcome | None) -> dict[str, Any]:
     """The row of one baseline; without numbers where it did not succeed."""
     outcome = outcome or MISSING
     row: dict[str, Any] = {name: member.labels[name] for name in ("learner", "group", "inputs_as")}
     row |= {name: int(member.labels[name]) for name in ("samples", "seed")}
     for name in ("relative_test_error", "validation_error", "cpu_seconds"):
-        value = outcome.number(name)
-        row[name] = None if value == DIVERGED else value
+        row[name] = _finite(outcome.number(name))
     return {
         **row,
+        "cpu_seconds": row["cpu_seconds"]
+        if member.kind == "baseline"
+        else _finite(outcome.number("train_seconds")),
         "grid_edge": outcome.flag("grid_edge"),
+        "stuck": outcome.flag("stuck"),
         "state": "diverged" if outcome.diverged else outcome.state,
     }

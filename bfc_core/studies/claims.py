@@ -263,11 +263,15 @@ def _evidence(component: Component) -> str:
         ends = ends[::-1]
     low, high = (_in_words(end, component) for end in ends)
     span = f" [{low}, {high}]" if intervals.rank(len(component.values)) else ""
-    asked = f"{_in_words(component.threshold, component)} is asked {_asked(component)}"
+    asked = f"{_asked(component)} {_in_words(component.threshold, component)} is asked"
     phrase = PHRASES.get(component.name, component.name.replace("_", " "))
     if component.unit == "points":
         phrase = POINTS.get(component.name, phrase)
-    return f"{phrase[0].upper()}{phrase[1:]} has median {_in_words(median, component)}{span}, where {asked}"
+    said, lost = f"{phrase[0].upper()}{phrase[1:]}", sum(map(math.isinf, component.values))
+    worst = f"{lost} of {len(component.values)} seeds diverged or are missing and rank worst" if lost else ""
+    if math.isinf(median):
+        return f"{said} has no median: {worst}; {asked}"
+    return f"{said} has median {_in_words(median, component)}{span}, where {asked}" + (f"; {worst}" if worst else "")
 
 
 def _asked(component: Component) -> str:

@@ -20,7 +20,7 @@ from bfc_core.studies.arms import Arm, arms, layers, of_pictures, own_cell, with
 from bfc_core.studies.beside import COLUMNS as BASELINE_COLUMNS
 from bfc_core.studies.beside import baseline_members, baseline_row
 from bfc_core.studies.member import Member, packed
-from bfc_core.studies.outcomes import MISSING, Outcome
+from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome
 from bfc_core.studies.rates import stuck_rates
 from bfc_core.studies.tables import REL, columns, failed_runs, table
 
@@ -113,6 +113,7 @@ class Correction:
         }
         summary = {
             "claims": [claim for family in asked for claim in claims.judge(family)],
+            "unanswered": list(correction_claims.unanswered(self.spec, runs)),
             "stuck": tables["stuck_rates"].records(),
             "seeds": self.spec.seeds,
             "members": len(members),
@@ -123,6 +124,9 @@ class Correction:
     def families(self) -> list[list[claims.Claim]]:
         """The claims that will be judged, each family in its order; their values are not there yet."""
         return correction_claims.assemble(self.spec, list(self.runs({})))
+
+    def unanswered(self) -> list[dict[str, Any]]:
+        return list(correction_claims.unanswered(self.spec, list(self.runs({}))))
 
     def _runs_table(self, runs: Iterable[Run]) -> Table:
         numbers = layers(self.spec)
@@ -135,6 +139,7 @@ class Correction:
             *columns("integer", "updates", unit="step"),
             *columns("boolean", "stuck"),
             *columns("integer", *(f"updates_{i}" for i in numbers), unit="step"),
+            *columns("integer", *(f"onset_{i}" for i in numbers), unit="step") * (not of_pictures(self.spec)),
             *columns("integer", "flops", unit="FLOP"),
             *columns("string", "state"),
         )
@@ -173,7 +178,7 @@ HOW_MUCH = (
     *columns("number", "value"),
 )
 GAINS = (
-    *columns("integer", "train_up_to", "free"),
+    *columns("integer", "train_up_to", "free", "over"),
     *columns("string", "readout", "verdict"),
     *columns(
         "number",
@@ -255,6 +260,10 @@ def _finite(reading: float | None) -> float | None:
     return None if reading is None or reading == float("inf") else reading
 
 
+def _count(reading: float | None) -> int | None:
+    return None if reading is None or reading == DIVERGED else int(reading)
+
+
 def _row(run: Run, numbers: tuple[int, ...]) -> dict[str, Any]:
     """A row of `runs` and of `how_deep`; a run that did not succeed has no numbers, but keeps its row."""
     stages = specs.stages(run.spec)
@@ -278,6 +287,7 @@ def _row(run: Run, numbers: tuple[int, ...]) -> dict[str, Any]:
         row[f"feature_error_{i}"] = _finite(outcome.last("feature_error", i))
         row[f"probe_accuracy_{i}"] = _finite(outcome.last("linear_accuracy", i))
         row[f"lambda_{i}"] = outcome.at(run.second_stage_end, "lambda", i)
+        row[f"onset_{i}"] = _count(outcome.number(f"onset_{i}"))
         row[f"updates_{i}"] = sum(stage.steps for stage in stages if i in stage.train)
     return row
 

@@ -15,6 +15,7 @@ from bfc_core.studies.arms import (
     asks_which_part,
     cell_name,
     cells,
+    layers,
     lower_levels,
     of_pictures,
     own_cell,
@@ -51,6 +52,42 @@ def _family(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Claim]:
             components = tuple(_component(part, limits[part], values[part], pictures) for part in values)
             shown = {"readout": seeds.readout, "headline": seeds.readout in (HEADLINE, "own"), **where}
             yield Claim(name, components, seeds.measured(arms), shown)
+
+
+def unanswered(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """Claims that the study was asked for, or judges by default, and cannot judge; and levels left out of one: with why."""
+    pictures = of_pictures(study)
+    found = PICTURE_CLAIMS if pictures else CLAIMS
+    for readout in sorted({run.readout for run in runs}, key=lambda readout: (readout != HEADLINE, readout)):
+        seeds = Seeds(readout, runs, study.seeds)
+        for name in asked(study.claims, PICTURE_THRESHOLDS if pictures else THRESHOLDS):
+            needs = [arms for *_, arms in found.get(name, _nothing)(study, seeds)]
+            missing = [arm for arms in needs for arm in arms if (arm, 0) not in seeds.runs]
+            if not needs or missing:
+                yield {"claim": name, "readout": readout, "why": _why_not(name, study, readout, missing)}
+            elif name == "lower_features_corrected" and not pictures:
+                for level in sorted(set(layers(study)[:-1]) - set(lower_levels(study))):
+                    yield {"claim": name, "readout": readout, "level": level, "why": TRIVIAL}
+
+
+TRIVIAL = "level 2 has as many neurons as it reads numbers, so it holds every feature from the start"
+
+
+def _why_not(name: str, study: specs.CorrectionSpec, readout: str, missing: Sequence[str]) -> str:
+    data = study.base.data
+    if missing:
+        return f"needs the arms {', '.join(dict.fromkeys(missing))}, which the study leaves out"
+    if name in ("correction_is_deep", "one_level_suffices"):
+        return "needs windows of k = 0, 1 and 2 at one row l" if study.how_deep else "how_deep is false"
+    if name == "weak_directions_corrected":
+        if not isinstance(data, Hierarchical):
+            return f"needs the directions of a hierarchical target; this is {data.kind}"
+        if asks_which_part(study):
+            return f"is read from the signed read-out; this is {readout}"
+        return "its 2 × 2 of r_min and gap sign is trained only where claims names it"
+    if of_pictures(study):
+        return "is not judged of pictures"
+    return TRIVIAL if not lower_levels(study) else "the data cannot answer it"
 
 
 def _component(name: str, threshold: float, values: Values, pictures: bool) -> Component:
@@ -114,7 +151,11 @@ def _correction_is_deep(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[F
             values |= _step(seeds, row, frees, step)
         arms = [window_name(row, free) for free in frees[:3]]
         arms += [window_name(row, free, "equal_updates") for free in frees[1:3]]
-        yield {"row": row, "k_star": k_star(seeds, row, frees)}, values, arms
+        yield (
+            {"row": row, "k_star": k_star(seeds, row, frees, limits_of(study)["correction_is_deep"])},
+            values,
+            arms,
+        )
 
 
 def _one_level_suffices(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:
@@ -141,23 +182,40 @@ def _step(seeds: Seeds, row: int, frees: Sequence[int], step: int) -> dict[str, 
     }
 
 
-def k_star(seeds: Seeds, row: int, frees: Sequence[int], threshold: float = 0.3) -> int:
-    """The largest k of which every k' <= k gains, over k' - 1 and over its control, by its whole interval."""
+def k_star(seeds: Seeds, row: int, frees: Sequence[int], limits: Mapping[str, float]) -> int:
+    """The largest k of which every k' <= k gains, over k' - 1 and over its control, by its whole interval.
+
+    A k' that the study leaves out ends it: what was not trained was not shown.
+    """
     best = 0
     for step, free in enumerate(frees[1:], start=1):
         parts = [
-            Component(name, values, threshold) for name, values in _step(seeds, row, frees, step).items()
+            Component(name, values, limit_of_step(limits, name))
+            for name, values in _step(seeds, row, frees, step).items()
         ]
-        if any(part.verdict != "supported" for part in parts):
+        if free != best + 1 or any(part.verdict != "supported" for part in parts):
             break
         best = free
     return best
 
 
+def limit_of_step(limits: Mapping[str, float], name: str) -> float:
+    """The threshold of `step_3`, `control_3`, … is that of the second step."""
+    return limits[name] if name in limits else limits[f"{name.rpartition('_')[0]}_2"]
+
+
+def limits_of(study: specs.CorrectionSpec) -> dict[str, dict[str, float]]:
+    """The thresholds of every claim, as the spec changes them."""
+    defaults = PICTURE_THRESHOLDS if of_pictures(study) else THRESHOLDS
+    changed = asked(study.claims, defaults)
+    return {name: {**limits, **changed.get(name, {})} for name, limits in defaults.items()}
+
+
 def gains(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """For every window (l, k) with k >= 1: what the k-th freed level gains in log10, and whether it passes both tests."""
+    """For every window (l, k) with k >= 1: what it gains in log10 over the study's next smaller k, and whether that and
+    the gain over its control pass their thresholds."""
     pictures = of_pictures(study)
-    limit = (PICTURE_THRESHOLDS if pictures else THRESHOLDS)["correction_is_deep"]["step_1"]
+    limits = limits_of(study)["correction_is_deep"]
     unit: Unit = "points" if pictures else "log10 ratio"
     steps = picture_step if pictures else _step
     for readout in sorted({run.readout for run in runs}) if study.how_deep else ():
@@ -165,12 +223,13 @@ def gains(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dict[str
         for row, frees in rows_of_windows(study).items():
             for step, free in enumerate(frees[1:], start=1):
                 parts = [
-                    Component(name, values, limit, unit)
+                    Component(name, values, limit_of_step(limits, name), unit)
                     for name, values in steps(seeds, row, frees, step).items()
                 ]
                 arms = _arms_of_step(row, frees[step - 1], free)
                 claim = Claim("correction_is_deep", tuple(parts), seeds.measured(arms))
-                found = {"train_up_to": row, "free": free, "readout": readout, "verdict": claim.verdict}
+                found = {"train_up_to": row, "free": free, "over": frees[step - 1], "readout": readout}
+                found["verdict"] = claim.verdict
                 for name, part in zip(("step", "control"), parts[:2], strict=True):
                     effect, low, high = (
                         finite(value) for value in (intervals.median(part.values), *part.interval)

@@ -38,6 +38,7 @@ class Duel:
     def __init__(self, spec: specs.DuelSpec) -> None:
         self.spec = spec
         self.deep = f"{spec.base.model.kind}/joint"
+        self.readout = str(getattr(spec.base.model, "readout", "own"))
 
     def members(self) -> list[Member]:
         """The deep learner, trained jointly, and every baseline on both inputs; at every N and seed."""
@@ -70,15 +71,28 @@ class Duel:
             heads, (((m.labels["learner"], int(m.labels["samples"])), one) for m, one in deep)
         )
         tables = {
-            "runs": table(COLUMNS, rows),
+            "runs": table((*COLUMNS, *columns("boolean", "stuck")), rows),
             "crossings": _crossings(rows, self.spec),
             "stuck_rates": stuck,
             "failed_runs": failed,
         }
         summary = {"seeds": self.spec.seeds, "members": len(members), "failed": len(failed.rows)}
         judged = [claim for family in self._families(rows) for claim in claims.judge(family)]
-        found = {"claims": judged, "stuck": stuck.records(), "crossings": tables["crossings"].records()}
+        found: dict[str, Any] = {
+            "claims": judged,
+            "unanswered": self.unanswered(),
+            "stuck": stuck.records(),
+            "crossings": tables["crossings"].records(),
+        }
         return Result({**found, **summary}, tables)
+
+    def unanswered(self) -> list[dict[str, Any]]:
+        shallow = any(member.labels["group"] == "shallow" for member in self.members())
+        return (
+            []
+            if shallow
+            else [{"claim": CLAIM, "readout": self.readout, "why": "no shallow learner is trained"}]
+        )
 
     def families(self) -> list[list[Claim]]:
         return self._families([_row(member, None) for member in self.members()])
@@ -102,11 +116,12 @@ class Duel:
             "shallow_error": tuple(control_error(shallow) for shallow, _, _ in pairs),
             "deep_error": tuple(log_error(deep) for _, deep, _ in pairs),
         }
+        where = {"readout": self.readout, "headline": self.readout in ("signed", "own"), "samples": count}
         units: dict[str, claims.Unit] = {"shallow_error": "error", "deep_error": "-log10 error"}
         parts = tuple(
             Component(name, values[name], limits[name], units.get(name, "log10 ratio")) for name in values
         )
-        return Claim(CLAIM, parts, sum(measured for *_, measured in pairs), {"samples": count})
+        return Claim(CLAIM, parts, sum(measured for *_, measured in pairs), where)
 
 
 def _row(member: Member, outcome: Outcome | None) -> dict[str, Any]:

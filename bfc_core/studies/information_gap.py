@@ -115,6 +115,9 @@ class InformationGap:
                         "high": high if known else None,
                     }
 
+    def unanswered(self) -> list[dict[str, Any]]:
+        return []
+
     def families(self) -> list[list[Claim]]:
         """An information gap is an estimate; nothing is claimed."""
         return []

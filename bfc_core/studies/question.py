@@ -30,6 +30,10 @@ class Question(Protocol):
         """The claims that will be judged, in order, before any value is known."""
         ...
 
+    def unanswered(self) -> list[dict[str, Any]]:
+        """Claims that were asked for, or are judged by default, and cannot be judged here; each with `why`."""
+        ...
+
 
 def question(spec: Any) -> Question:
     """The question that a study or sweep spec asks.
@@ -60,14 +64,29 @@ def power(spec: Any) -> dict[str, Any]:
     """
     n = getattr(spec, "seeds", 0)
     r = intervals.rank(n)
+    asked = question(spec)
     return {
+        "says": _says(n, r),
         "seeds": n,
         "rule": rule(n),
         "failures_tolerated": r - 1 if r else None,
         "error_rate": intervals.power(n, 0.5),
         "power": [_power(n, share) for share in SHARES],
-        "claims": [_planned(claim) for family in question(spec).families() for claim in family],
+        "claims": [_planned(claim) for family in asked.families() for claim in family],
+        "unanswered": asked.unanswered(),
     }
+
+
+def _says(n: int, r: int) -> str:
+    if not r:
+        return (
+            f"{n} {'seed' if n == 1 else 'seeds'} can support nothing: the rule needs {intervals.LEAST_SEEDS}"
+        )
+    likely = intervals.power(n, SHARES[2])
+    return (
+        f"supported when at least {n - r + 1} of {n} seeds reach every threshold: {likely:.0%} likely where nine seeds "
+        f"in ten do, {intervals.power(n, 0.5):.1%} by chance where half do"
+    )
 
 
 def _power(n: int, share: float) -> dict[str, Any]:

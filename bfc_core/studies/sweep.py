@@ -74,6 +74,9 @@ class Sweep:
         )
         return table(heads, rows)
 
+    def unanswered(self) -> list[dict[str, Any]]:
+        return []
+
     def families(self) -> list[list[Claim]]:
         """A sweep claims nothing."""
         return []

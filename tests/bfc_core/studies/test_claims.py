@@ -108,7 +108,7 @@ def test_words_turn_logarithms_into_folds_and_errors():
     assert "100-fold" in claims.says(claim(ratio, name="joint_beats_layerwise"))
     fallen = Component("joint_error", (1.0, *[1.5] * 7, 1.8), 2.0, unit="-log10 error")
     said = claims.says(claim(ratio, fallen, name="joint_beats_layerwise"))
-    assert "median 0.032 [0.032, 0.032], where 0.01 is asked at most" in said
+    assert "median 0.032 [0.032, 0.032], where at most 0.01 is asked" in said
     assert error.verdict == "supported"
 
 
@@ -116,3 +116,13 @@ def test_words_turn_logarithms_into_folds_and_errors():
 def test_every_claim_has_a_sentence(name):
     where = {"level": 2, "row": 3, "samples": 500}
     assert "{" not in claims.SENTENCES[name].format_map(where)
+
+
+def test_lost_seeds_are_counted_in_words():
+    one_lost = Component("layerwise_over_joint", (-math.inf, *[2.0] * 8), 1.0)
+    said = claims.says(claim(one_lost, name="joint_beats_layerwise"))
+    assert "median 100-fold" in said
+    assert "1 of 9 seeds diverged or are missing" in said
+    none_left = Component("layerwise_over_joint", (-math.inf,) * 9, 1.0)
+    said = claims.says(claim(none_left, name="joint_beats_layerwise"))
+    assert "has no median: 9 of 9 seeds diverged or are missing and rank worst; at least 10-fold is asked" in said

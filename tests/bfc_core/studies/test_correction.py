@@ -337,6 +337,38 @@ def test_stated_thresholds_judge_and_are_shown(simulate):
     assert signed["components"][0]["threshold"] == 0.5
 
 
+def test_stated_thresholds_of_depth_move_k_star_and_the_marks_of_the_map(simulate):
+    def judged(**thresholds):
+        spec = deep(readouts=["signed"], claims=[{"claim": "correction_is_deep", "thresholds": thresholds}])
+        result = studies.conclude(spec, simulate(spec))
+        marks = {(r["train_up_to"], r["free"]): r["verdict"] for r in result.tables["gains"].records()}
+        return claim(result, "correction_is_deep", row=3)["k_star"], marks[3, 2]
+
+    assert judged() == (2, "supported")
+    assert judged(step_2=20.0) == (1, "not_supported")
+    assert judged(control_1=20.0) == (0, "supported")
+
+
+def test_claims_that_cannot_be_judged_are_named_with_the_reason():
+    def reasons(spec):
+        found = {(one["claim"], one["readout"]): one["why"] for one in studies.power(spec)["unanswered"]}
+        shown = studies.conclude(spec, {}).summary["unanswered"]
+        assert {(one["claim"], one["readout"]): one["why"] for one in shown} == found
+        return found
+
+    found = reasons(study(schedules=["joint", "layerwise"], how_deep=False))
+    assert "layerwise_then_joint, longer" in found["lower_features_corrected", "signed"]
+    assert "how_deep" in found["correction_is_deep", "signed"]
+    assert "2 × 2" in found["weak_directions_corrected", "signed"]
+    assert ("joint_beats_layerwise", "signed") not in found
+    asked = reasons(study(claims=[{"claim": "weak_directions_corrected"}, {"claim": "correction_is_deep"}]))
+    assert set(asked) == {
+        ("weak_directions_corrected", "fixed"), ("correction_is_deep", "signed"), ("correction_is_deep", "fixed"),
+    }  # fmt: skip
+    wide = reasons(study(base={"model": {"kind": "quadratic_densenet", "width": 40}}))
+    assert "every feature from the start" in wide["lower_features_corrected", "signed"]
+
+
 def test_misspelt_components_and_claims_of_other_studies_are_refused():
     with pytest.raises(specs.SpecError) as caught:
         specs.parse_job(

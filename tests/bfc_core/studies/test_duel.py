@@ -72,6 +72,7 @@ def test_the_deep_learner_wins_where_the_simulation_lets_it(simulate):
     spec = duel()
     result = studies.conclude(spec, simulate(spec))
     verdicts = {c["samples"]: c["verdict"] for c in result.summary["claims"]}
+    assert {(c["readout"], c["headline"]) for c in result.summary["claims"]} == {("fixed", False)}
     assert [c["samples"] for c in result.summary["claims"]] == [4000, 2000, 1000, 500]
     assert verdicts[4000] == "supported"
     assert verdicts[500] == "not_supported"
