@@ -81,6 +81,20 @@ def test_nothing_is_wider_than_the_screen(page: Page, site: Site, places: dict[s
     assert wide == {}
 
 
+@pytest.mark.parametrize("width", [1000, 380])
+def test_a_figure_takes_the_width_there_is(
+    open_page: Callable[..., Page], site: Site, places: dict[str, str], width: int
+) -> None:
+    page = open_page(width)
+    page.goto(f"{site.url}/#{places['study']}/figures")
+    plot = page.locator("[data-figure='claims'] .plot[data-drawn]")
+    expect(plot.locator("canvas")).to_be_visible()
+    assert plot.evaluate("plot => plot.scrollWidth - plot.clientWidth") <= 2
+    words = page.locator("[data-figure='claims'] .told")  # what Vega would write on one line, and cut
+    expect(words).to_contain_text("median")
+    assert words.evaluate("told => told.scrollWidth - told.clientWidth") <= 0
+
+
 def test_the_first_useful_paint_comes_within_a_second(open_page: Callable[..., Page], site: Site) -> None:
     def painted() -> float:
         page = open_page()

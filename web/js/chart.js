@@ -8,10 +8,11 @@ import { around, scale, wantsLog } from "./scale.js";
 const PAD = { left: 58, right: 22, top: 10, bottom: 30 };
 
 /**
+ * `unit` stands at the top right, `along` names the horizontal axis.
  * `lines`: [{label, color, steps, values, thin}]; `zoom(from, to)` is called with steps, or with nulls to see all.
  * Gives {node, set(lines, {marks}), destroy()}.
  */
-export function chart({ title, unit = "", zoom = null, height = 240 }) {
+export function chart({ title, unit = "", along = "", zoom = null, height = 240 }) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const tip = h("div", { class: "tip", hidden: true });
   const box = h("div", { class: "canvas", tabindex: 0, role: "img", style: { height: `${height}px` } }, canvas, tip);
@@ -94,8 +95,9 @@ export function chart({ title, unit = "", zoom = null, height = 240 }) {
     pen.textBaseline = "top";
     pen.textAlign = "center";
     pen.fillStyle = css("--ink-3");
-    for (const step of x.ticks(Math.max(2, width / 110))) pen.fillText(number(step), x(step), tall - PAD.bottom + 9);
+    for (const step of x.ticks(Math.max(3, width / 110))) pen.fillText(number(step), x(step), tall - PAD.bottom + 9);
     pen.textAlign = "right";
+    if (along) pen.fillText(along, PAD.left - 16, tall - PAD.bottom + 9);
     if (unit) pen.fillText(unit, width - PAD.right, PAD.top);
   }
 

@@ -52,7 +52,7 @@ export function curves(host, jobs, signal, { live = false, only = null } = {}) {
   }
 
   function add(key, unit, found) {
-    const made = chart({ title: words(key), unit: unit ?? "", zoom: (from, to) => { bounds.from = from; bounds.to = to; tools(); refresh(); } });
+    const made = chart({ along: "step", title: words(key), unit: unit ?? "", zoom: (from, to) => { bounds.from = from; bounds.to = to; tools(); refresh(); } });
     charts.set(key, made);
     board.append(h("section", { class: "card", "aria-label": words(key) },
       h("div", { class: "cardhead" }, h("h2", null, words(key)), h("div", { class: "downloads" },

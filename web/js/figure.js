@@ -1,7 +1,7 @@
 /* Figures: Vega-Lite from the server, drawn here without eval, and its downloads. */
 
 import { get, job as pathOf, save } from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, h, later } from "./dom.js";
 import { loading, trouble } from "./parts.js";
 import { theme } from "./palette.js";
 
@@ -24,26 +24,34 @@ function vega() {
 export function figure(job, entry, signal) {
   const path = `${pathOf(job.id)}/figures/${encodeURIComponent(entry.name)}`;
   const plot = h("div", { class: "plot", tabindex: 0, role: "region", "aria-label": entry.title ?? entry.name });
+  const told = h("div", { class: "note told" });
   const stem = `${job.name || job.id}-${entry.name}`.replace(/[^\w.-]+/g, "-");
   const files = [["PNG", "image/png", "png"], ["SVG", "image/svg+xml", "svg"], ["PDF", "application/pdf", "pdf"], ["Vega-Lite", "application/vnd.vegalite.v5+json", "vl.json"]];
   const buttons = files.map(([name, accept, suffix]) => h("button", { type: "button", class: "small", onclick: () => save(path, `${stem}.${suffix}`, accept, { theme: "light" }) }, name));
   buttons.push(h("button", { type: "button", class: "small", onclick: () => csv(path, stem) }, "CSV"));
   const card = h("section", { class: "card figure", "aria-label": entry.title ?? entry.name, dataset: { figure: entry.name } },
     h("div", { class: "cardhead" }, h("h2", null, entry.title ?? entry.name), h("div", { class: "downloads", role: "group", "aria-label": "Download" }, buttons)),
-    plot, entry.doc ? h("p", { class: "doc" }, entry.doc) : null);
+    told, plot, entry.doc ? h("p", { class: "doc" }, entry.doc) : null);
 
-  let view = null;
+  let view = null, drawnAt = 0;
   async function draw() {
     fill(plot, loading("Drawing…"));
+    drawnAt = innerWidth;
     try {
       const [embed, spec] = await Promise.all([vega(), get(path, { theme: theme() }, { signal, accept: "application/vnd.vegalite.v5+json" })]);
       if (signal.aborted) return;
       view?.finalize();
       plot.replaceChildren();
-      const target = h("div");
+      const { title, ...drawn } = spec, target = h("div");
+      fill(told, [title?.subtitle ?? []].flat().map((line) => h("p", null, line)));
       plot.append(target);
-      // No style element, no eval: the content policy refuses both.
-      view = await embed(target, fit(spec, plot.clientWidth), { ast: true, actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true }, renderer: "canvas", logLevel: ERRORS });
+      const width = plot.clientWidth;
+      view = await paint(embed, target, fit(drawn, width));
+      const over = target.scrollWidth - width;
+      if (over > 0 && !signal.aborted) {
+        view.finalize();
+        view = await paint(embed, target, narrower(fit(drawn, width), over));
+      }
       plot.dataset.drawn = "yes";
     } catch (fault) {
       if (!signal.aborted && fault.name !== "AbortError") fill(plot, trouble(fault));
@@ -52,14 +60,50 @@ export function figure(job, entry, signal) {
   const seen = new IntersectionObserver((entries) => { if (entries.some((one) => one.isIntersecting)) { seen.disconnect(); draw(); } }, { rootMargin: "300px" });
   seen.observe(card);
   addEventListener("bfc:theme", () => { if (plot.dataset.drawn) draw(); }, { signal });
+  addEventListener("resize", later(() => { if (plot.dataset.drawn && innerWidth !== drawnAt && !signal.aborted) draw(); }, 300), { signal });
   signal.addEventListener("abort", () => { seen.disconnect(); view?.finalize(); });
   return card;
 }
 
-/** A single view takes the width there is; composed ones keep theirs and scroll. */
+/** No style element, no eval: the content policy refuses both. */
+async function paint(embed, target, spec) {
+  return embed(target, spec, { ast: true, actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true }, renderer: "canvas", logLevel: ERRORS });
+}
+
+const NARROW = 640;
+const COMPOSED = ["hconcat", "vconcat", "concat", "facet", "repeat"];
+
+/** For the width there is: a single view takes all of it; where it is little, what stood beside each other stands below. */
 function fit(spec, width) {
-  const single = !("hconcat" in spec || "vconcat" in spec || "concat" in spec || "facet" in spec || "repeat" in spec);
-  return single && width ? { ...spec, width: Math.min(900, width - 20), autosize: { type: "fit-x", contains: "padding" } } : spec;
+  const composed = COMPOSED.some((one) => one in spec);
+  if (!composed && width) return { ...spec, width: Math.min(900, width - 20), autosize: { type: "fit-x", contains: "padding" } };
+  return width >= NARROW ? spec : stacked(spec, width);
+}
+
+function stacked(spec, width) {
+  const { hconcat, vconcat, layer, ...rest } = spec;
+  const down = (parts) => parts.map((part) => stacked(part, width));
+  if (hconcat) return { ...rest, vconcat: down(hconcat) };
+  if (vconcat) return { ...rest, vconcat: down(vconcat) };
+  const made = { ...rest, ...(layer ? { layer: down(layer) } : {}) };
+  if ("columns" in made) made.columns = 1;
+  const y = made.encoding?.y;
+  if (["nominal", "ordinal"].includes(y?.type) && y.axis !== null && !y.axis?.labelExpr) {
+    made.encoding = { ...made.encoding, y: { ...y, axis: { ...y.axis, labelExpr: "split(datum.label, ': ')", labelLimit: Math.round(0.45 * width), labelFontSize: 9 } } };
+  }
+  for (const channel of ["color", "stroke", "shape"]) {
+    const said = made.encoding?.[channel];
+    if (said?.field && said.legend !== null) made.encoding = { ...made.encoding, [channel]: { ...said, legend: { ...said.legend, columns: 1, direction: "vertical", labelLimit: width - 60 } } };
+  }
+  return made;
+}
+
+/** The same with `over` pixels less in each row, but no view narrower than can be read: then it scrolls. */
+function narrower(spec, over) {
+  const { hconcat, vconcat } = spec;
+  if (hconcat) return { ...spec, hconcat: hconcat.map((part) => narrower(part, over / hconcat.length)) };
+  if (vconcat) return { ...spec, vconcat: vconcat.map((part) => narrower(part, over)) };
+  return typeof spec.width === "number" ? { ...spec, width: Math.max(Math.min(spec.width, 120), Math.floor(spec.width - over - 2)) } : spec;
 }
 
 /** The data that the figure shows, as CSV. */

@@ -40,6 +40,14 @@ export function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.round((s % 86400) / 3600)} h`;
 }
 
+/** Seconds in one unit, for narrow columns. */
+export function short(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds < 100) return duration(seconds);
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 129600 ? `${(seconds / 3600).toFixed(seconds < 36000 ? 1 : 0)} h` : `${Math.round(seconds / 86400)} d`;
+}
+
 export function ago(time) {
   if (!time) return "–";
   const seconds = (Date.now() - Date.parse(time)) / 1000;
@@ -53,10 +61,10 @@ export function ago(time) {
 /** The full moment, for titles. */
 export const moment = (time) => (time ? new Date(time).toLocaleString("en-GB", { timeZoneName: "short" }) : "");
 
-export function took(job) {
+export function took(job, told = duration) {
   if (!job.started_at) return "–";
   const end = job.finished_at ? Date.parse(job.finished_at) : Date.now();
-  return duration((end - Date.parse(job.started_at)) / 1000);
+  return told((end - Date.parse(job.started_at)) / 1000);
 }
 
 /** `feature_error` → `feature error`. */

@@ -48,6 +48,9 @@ export function trouble(fault) {
     fault.errors?.length ? h("ul", null, fault.errors.map((one) => h("li", null, h("code", null, one.pointer || "/"), ` ${one.detail}`))) : null);
 }
 
+/** A view that could not be opened: its heading, why, and a way on. */
+export const lost = (what, fault) => h("div", { class: "stack" }, h("h1", null, what), trouble(fault), h("p", null, h("a", { class: "button", href: "#/jobs" }, "Back to the jobs")));
+
 export const empty = (title, text, ...more) => h("div", { class: "empty card" }, h("h2", null, title), h("p", null, text), more);
 export const loading = (what = "Loading…") => h("p", { class: "loading" }, what);
 

@@ -16,7 +16,7 @@ export async function groupCurves(job, signal) {
   if (!rows.length) return empty("No curves", "No member of this job trains anything.");
   const picked = new Set(rows.slice(0, 3).map(([name]) => name));
   const series = h("select", { "aria-label": "Series" });
-  const plot = chart({ title: job.name || job.id, height: 380 });
+  const plot = chart({ along: "step", title: job.name || job.id, height: 380 });
   const place = h("div", null, loading());
   let wanted = null;
 

@@ -5,7 +5,7 @@ import { curves } from "../curves.js";
 import { fill, h, later, say, toast } from "../dom.js";
 import { ago, duration, moment, plural, took } from "../format.js";
 import { follow } from "../live.js";
-import { FINAL, bar, confirm, copyable, into, labels, loading, pill, progressText, trouble } from "../parts.js";
+import { FINAL, bar, confirm, copyable, into, labels, loading, lost, pill, progressText, trouble } from "../parts.js";
 import { go } from "../router.js";
 import { audit, provenance, spec, why } from "./ledger.js";
 import { figures, tables } from "./outcome.js";
@@ -23,7 +23,7 @@ export async function jobView({ main, given, signal }) {
   fill(main, loading());
   let job;
   try { job = await get(pathOf(given.id), {}, { signal }); } catch (fault) {
-    if (fault.name !== "AbortError") fill(main, trouble(fault), h("p", null, h("a", { href: "#/jobs" }, "Back to the jobs")));
+    if (fault.name !== "AbortError") fill(main, lost("Job", fault));
     return;
   }
   const heard = new Set();

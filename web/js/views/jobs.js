@@ -2,7 +2,7 @@
 
 import { get, query } from "../api.js";
 import { h, later, say } from "../dom.js";
-import { ago, moment, took } from "../format.js";
+import { ago, moment, short, took } from "../format.js";
 import { grid } from "../grid.js";
 import { follow } from "../live.js";
 import { bar, empty, head, pill, progressText, trouble } from "../parts.js";
@@ -100,7 +100,7 @@ export function jobs({ main, search, signal }) {
       h("td", { class: "kind dim" }, job.spec?.kind && job.kind === "study" ? `study · ${job.spec.kind}`.replaceAll("_", " ") : job.kind),
       h("td", { class: "done" }, ["running", "paused", "pausing"].includes(job.state) ? bar(job) : null, h("span", { class: "dim num" }, job.state === "succeeded" ? "" : progressText(job).replace(/ of /, "\u2009/\u2009").replace(/ \w+$/, ""))),
       h("td", { class: "when dim", title: moment(job.created_at) }, ago(job.created_at)),
-      h("td", { class: "took dim num" }, took(job)));
+      h("td", { class: "took dim num", title: took(job) }, took(job, short)));
   }
 
   function filters() {
@@ -115,7 +115,7 @@ export function jobs({ main, search, signal }) {
       h("div", { class: "chips", role: "group", "aria-label": "States" }, chips),
       h("select", { "aria-label": "Kind", onchange: (event) => { filter.kind = event.target.value; reset(); } }, h("option", { value: "" }, "every kind"), KINDS.map((kind) => h("option", { value: kind, selected: filter.kind === kind }, kind))),
       text("name", "Name", "Name"), text("label", "label:value", "Label"),
-      h("label", { class: "check" }, h("input", { type: "checkbox", checked: Boolean(filter.members), onchange: (event) => { filter.members = event.target.checked ? "1" : ""; reset(); } }), "members of studies too"));
+      h("label", { class: "check" }, h("input", { type: "checkbox", checked: Boolean(filter.members), onchange: (event) => { filter.members = event.target.checked ? "1" : ""; reset(); } }), "members too"));
   }
 
   addEventListener("keydown", (event) => {

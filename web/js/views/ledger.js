@@ -43,11 +43,12 @@ export function audit(host, { job, signal }) {
 
 function section(title, rows, none) {
   if (!rows?.length) return h("section", { class: "card" }, h("h2", null, title), h("p", { class: "dim" }, none));
-  const names = Object.keys(rows[0]).filter((name) => rows.some((row) => row[name] !== null && row[name] !== undefined && row[name] !== ""));
+  const named = rows.some((row) => row.worker_name);
+  const names = Object.keys(rows[0]).filter((name) => !(named && name === "worker_id")).filter((name) => rows.some((row) => row[name] !== null && row[name] !== undefined && row[name] !== ""));
   return h("section", { class: "card flush", "aria-label": title }, h("div", { class: "cardhead" }, h("h2", null, title)),
     h("div", { class: "grid attempts", tabindex: 0, role: "region", "aria-label": title }, h("table", null,
       h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col" }, words(name))))),
-      h("tbody", null, rows.map((row) => h("tr", null, names.map((name) => h("td", null, cell(name, row[name])))))))));
+      h("tbody", null, rows.map((row) => h("tr", null, names.map((name) => h("td", { title: name === "worker_name" ? row.worker_id : null }, cell(name, row[name])))))))));
 }
 
 function cell(name, value) {

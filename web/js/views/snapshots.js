@@ -3,7 +3,7 @@
 import { all, create, get, job as pathOf, save } from "../api.js";
 import { fill, h, toast } from "../dom.js";
 import { bytes, moment, number, plural } from "../format.js";
-import { FINAL, copyable, empty, facts, head, into, loading, trouble } from "../parts.js";
+import { FINAL, copyable, empty, facts, head, into, loading, lost } from "../parts.js";
 import { go } from "../router.js";
 import { tensorCard } from "../tensor.js";
 
@@ -61,5 +61,5 @@ export async function snapshot({ main, given, signal }) {
         h("a", { class: "button", href: `#/compare?sa=${found.id}` }, "Compare"), h("button", { type: "button", class: "strong", onclick: () => download(found) }, "Download safetensors")),
       about(found.meta ?? {}),
       h("section", { class: "card", "aria-label": "Tensors" }, h("h2", null, "Tensors"), h("div", { class: "tensors" }, found.tensors.map((entry) => tensorCard(found.id, entry, signal)))));
-  } catch (fault) { if (fault.name !== "AbortError") fill(main, trouble(fault)); }
+  } catch (fault) { if (fault.name !== "AbortError") fill(main, lost("Snapshot", fault)); }
 }
