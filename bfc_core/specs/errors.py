@@ -6,6 +6,7 @@ SpecError(ValueError)    a body that is not a spec; carries every fault found
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -42,16 +43,31 @@ def nearest(name: str, accepted: list[str]) -> str:
 def faults_of(error: ValidationError, body: Any, root: type[BaseModel] | None = None) -> tuple[Fault, ...]:
     """Every fault of a failed validation, one a place, pointers relative to `body`."""
     found: dict[str, list[str]] = {}
-    for item in error.errors(include_url=False):
-        pointer = _pointer(item["loc"], body, missing=item["type"] == "missing")
+    items = [(_pointer(item["loc"], body, missing=item["type"] == "missing"), item)
+             for item in error.errors(include_url=False)]  # fmt: skip
+    pointers = [pointer for pointer, _ in items]
+    for pointer, item in items:
+        if _follows(item, pointer, pointers):
+            continue
         if item["type"] == "faults":
             for fault in item["ctx"]["faults"]:
                 found.setdefault(pointer + fault["pointer"], []).append(fault["detail"])
             continue
-        if item["type"] == "default_factory_not_called":
-            continue  # follows from another fault of the same object
         found.setdefault(pointer, []).append(_detail(item, root))
     return tuple(Fault(pointer, _joined(details)) for pointer, details in found.items())
+
+
+def _follows(item: Any, pointer: str, pointers: list[str]) -> bool:
+    """Whether a fault only follows from another one, which says more.
+
+    Defaults that hang on a faulty field; a list that pydantic counts without its faulty entries; and the other type that a
+    union takes, where the fault lies deeper in the value.
+    """
+    kind = item["type"]
+    deeper = any(other.startswith(f"{pointer}/") for other in pointers)
+    return kind == "default_factory_not_called" or (
+        deeper and (kind in _TYPES or (kind == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]))
+    )
 
 
 def _joined(details: list[str]) -> str:
@@ -98,8 +114,18 @@ _TYPES = {
 }
 
 
+#: what is said instead of a pattern
+_PATTERNS = {
+    r"^(auto|cpu|cuda(:[0-9]{1,2})?)$": "auto, cpu, cuda or cuda:N",
+    r"^job_[0-9a-z]{10,40}$": "the id of a job, job_…",
+    r"^snap_[0-9a-z]{10,40}$": "the id of a snapshot, snap_…",
+    r"^ds_[0-9a-z]{10,40}$": "the id of a data set, ds_…",
+}
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """The value as its JSON reads; text in single quotes, as in the rest of a sentence."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -108,17 +134,21 @@ def _detail(item: Any, root: type[BaseModel] | None) -> str:
     if kind == "missing":
         return "is missing; this field is required"
     if kind == "extra_forbidden":
-        accepted = sorted(_siblings(item["loc"], root))
+        name = str(item["loc"][-1])
+        accepted = sorted({field for model in _around(item["loc"], root) for field in model.model_fields})
+        others = ", ".join(kind for kind, model in _kinds(item["loc"][:-2], root).items() if name in model.model_fields)
+        elsewhere = f"; a field of the kind {others}" if others else ""
         listed = f"; accepted: {', '.join(accepted)}" if accepted else ""
-        return f"unknown field {str(item['loc'][-1])[:80]!r}{nearest(str(item['loc'][-1]), accepted)}{listed}"
+        return f"unknown field {name[:80]!r}{nearest(name, accepted)}{elsewhere}{listed}"
     if kind == "union_tag_invalid":
         accepted = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return f"kind {_shown(context['tag'])} is unknown{nearest(str(context['tag']), accepted)}; accepted: {', '.join(accepted)}"
     if kind == "union_tag_not_found":
+        kinds = ", ".join(_kinds(item["loc"], root)) or "a kind of the catalog"
         return (
-            "kind is missing; accepted: a kind of the catalog"
+            f"kind is missing; accepted: {kinds}"
             if isinstance(value, dict)
-            else f"{_shown(value)}; accepted: an object with a kind"
+            else f"{_shown(value)}; accepted: an object with a kind: {kinds}"
         )
     if kind == "literal_error":
         accepted = [tag.strip(" '") for tag in context["expected"].replace(" or ", ", ").split(",")]
@@ -147,31 +177,37 @@ def _detail(item: Any, root: type[BaseModel] | None) -> str:
         )
         return f"{_shown(value)}; accepted: {words} characters"
     if kind == "string_pattern_mismatch":
-        return f"{_shown(value)}; accepted: text matching {context['pattern']}"
+        return f"{_shown(value)}; accepted: {_PATTERNS.get(context['pattern'], 'text matching ' + context['pattern'])}"
     return f"{_shown(value)}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
-def _siblings(loc: tuple[int | str, ...], root: type[BaseModel] | None) -> set[str]:
-    """Names accepted beside the unknown field at `loc`, found by walking the models."""
-    models: list[Any] = [root] if root is not None else []
+def _around(loc: tuple[int | str, ...], root: type[BaseModel] | None) -> list[type[BaseModel]]:
+    """The models that may stand where the last step of `loc` is a field, found by walking down from the root."""
+    models = [root] if root is not None else []
     for step in loc[:-1]:
-        following: list[Any] = []
+        following: list[type[BaseModel]] = []
         for model in models:
-            field = getattr(model, "model_fields", {}).get(step)
+            field = model.model_fields.get(str(step))
             if field is not None:
                 following += _models(field.annotation)
-            elif _tagged(model, step) or isinstance(step, int):
+            elif _kind(model) == step or isinstance(step, int):
                 following.append(model)
-        models = following or [m for m in models if m.__name__ == step] or models
-    return {name for model in models for name in getattr(model, "model_fields", {})}
+        models = following or [model for model in models if model.__name__ == step] or models
+    return models
 
 
-def _models(annotation: Any) -> list[Any]:
+def _kinds(loc: tuple[int | str, ...], root: type[BaseModel] | None) -> dict[str, type[BaseModel]]:
+    """The models of the union at `loc`, by their kind."""
+    models = _around((*loc, ""), root)
+    return {kind: model for model in models if (kind := _kind(model)) is not None}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models(part)]
 
 
-def _tagged(model: Any, tag: object) -> bool:
-    field = getattr(model, "model_fields", {}).get("kind")
-    return field is not None and field.default == tag
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return field.default if field is not None and isinstance(field.default, str) else None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from bfc_core.specs.errors import Fault, SpecError, faults_of
-from bfc_core.specs.scalars import JobId, Spec, refuse
+from bfc_core.specs.scalars import Exact, JobId, Spec, refuse
 from bfc_core.specs.study import CorrectionSpec, StudySpec, SweepSpec
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
@@ -44,7 +44,7 @@ class Envelope(Spec):
     after: Annotated[tuple[JobId, ...], Field(max_length=1000)] = ()
     """Jobs that must have succeeded before this one starts."""
     limits: Limits = Limits()
-    version: Literal[1] = 1
+    version: Annotated[Literal[1], Exact] = 1
     """Of the language."""
 
     @field_validator("name")

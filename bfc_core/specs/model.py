@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from bfc_core.specs.scalars import Level, Positive, Spec, Width, by_default, refuse
+from bfc_core.specs.scalars import Exact, Level, Positive, Spec, Width, by_default, refuse
 
 Activation = Literal["relu", "quadratic", "gelu", "tanh", "erf", "linear"]
 Parametrisation = Literal["standard", "ntk", "mean_field", "mup"]
@@ -87,9 +87,9 @@ class WideResnet(Convolutional):
     """Residual blocks in each group."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)] = (16, 32, 64)
     """Channels of each group."""
-    stem_stride: Literal[1, 2] = 2
+    stem_stride: Annotated[Literal[1, 2], Exact] = 2
     """2 halves the picture at once (3.4 times faster on a CPU); 1 is the published network."""
-    stem_size: Literal[3, 5, 7] = 5
+    stem_size: Annotated[Literal[3, 5, 7], Exact] = 5
     """Kernel of the stem's convolution."""
 
     @field_validator("widths")
@@ -110,7 +110,7 @@ class Vgg(Convolutional):
 
     source: ClassVar[str] = "Simonyan and Zisserman, arXiv 1409.1556"
     kind: Literal["vgg"] = "vgg"
-    depth: Literal[11, 13, 16, 19] = 16
+    depth: Annotated[Literal[11, 13, 16, 19], Exact] = 16
     """Layers with weights in the published network; its convolutions are the blocks."""
     width: Width = 64
     """Channels of the first group; doubled up to eightfold."""

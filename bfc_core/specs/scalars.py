@@ -66,6 +66,16 @@ def by_default(kind: str) -> BeforeValidator:
     return BeforeValidator(named)
 
 
+def _exact(value: Any) -> Any:
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("int_type", "an integer")
+    return value
+
+
+Exact = BeforeValidator(_exact)
+"""For a literal number, which Python takes true and 1.0 for."""
+
+
 def refuse(faults: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> None:
     """Raise one error carrying every `(pointer below the checked field, detail)`; nothing for none."""
     found = [{"pointer": pointer, "detail": detail} for pointer, detail in faults]

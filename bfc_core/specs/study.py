@@ -310,14 +310,21 @@ def _combinations(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _grid_faults(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[tuple[str, str]]:
-    """Values that are wrong by themselves, the other fields at their first."""
+    """Values that are wrong by themselves, the other fields at their first: whose own faults are told at their place."""
     first = {path: values[0] for path, values in grid.items()}
     for path, values in grid.items():
+        others = [other for other in grid if other != path]
         for i, value in enumerate(values):
             at = f"/{path.replace('~', '~0').replace('/', '~1')}/{i}"
-            fault = _fault_of(body, {**first, path: value}, path)
-            if fault:
-                yield at, fault
+            for pointer, fault in _faults_of(body, {**first, path: value}, path):
+                if _on(pointer, path) or not any(_on(pointer, other) for other in others):
+                    yield at, fault
+
+
+def _on(pointer: str, path: str) -> bool:
+    """Whether a pointer into a spec lies at a dotted path, below it, or on the way to it."""
+    here, there = f"{pointer}/", f"/{path.replace('.', '/')}/"
+    return here.startswith(there) or there.startswith(here)
 
 
 def _faults_together(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[tuple[str, str]]:
@@ -325,27 +332,25 @@ def _faults_together(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterat
     # A seed goes with everything, and is what long grids are made of.
     sparse_grid = {path: values[: 1 if path.startswith("seed") else None] for path, values in grid.items()}
     for point in _combinations(sparse_grid):
-        fault = _fault_of(body, point, ", ".join(point))
-        if fault:
+        for _, fault in _faults_of(body, point, ", ".join(point)):
             values = ", ".join(f"{path} {json.dumps(value)}" for path, value in point.items())
             yield "", f"{values}: {fault}; every combination is trained, so sweep these apart"
             return
 
 
-def _fault_of(body: dict[str, Any], point: dict[str, Any], path: str) -> str | None:
-    """What is wrong with the spec that a point of the grid makes, if anything."""
+def _faults_of(body: dict[str, Any], point: dict[str, Any], path: str) -> list[tuple[str, str]]:
+    """What is wrong with the spec that a point of the grid makes: where in that spec, and how."""
     try:
         TrainSpec.model_validate(placed(body, point))
     except ValidationError as error:
         from bfc_core.specs.errors import faults_of
 
-        found = faults_of(error, placed(body, point), TrainSpec)[0]
-        return f"{found.detail} (at {found.pointer or 'the spec'})"
+        found = faults_of(error, placed(body, point), TrainSpec)
+        return [(fault.pointer, f"{fault.detail} (at {fault.pointer or 'the spec'})") for fault in found]
     except (KeyError, IndexError, ValueError, TypeError, AttributeError):
-        return (
-            f"no field {path!r}; accepted: a dotted path below the spec, such as data.gap or optimizer.rate"
-        )
-    return None
+        says = f"no field {path!r}; accepted: a dotted path below the spec, such as data.gap or optimizer.rate"
+        return [(f"/{path.replace('.', '/')}", says)]
+    return []
 
 
 __all__ = ["ClaimSpec", "CorrectionSpec", "DuelSpec", "InformationGapSpec", "Study", "StudySpec", "SweepSpec"]

@@ -230,14 +230,11 @@ def probe_faults(probes: Any, data: Any, layers: tuple[int, ...]) -> list[tuple[
     """What does not fit: layers that are not there, teacher measures without a teacher."""
     faults = []
     for i, probe in enumerate(probes):
-        missing = [layer for layer in probe.layers or () if layer not in layers]
-        if missing:
-            faults.append(
-                (
-                    f"/{i}/layers",
-                    f"layer {missing[0]} is not in this network; accepted: {layers[0]} to {layers[-1]}",
-                )
-            )
+        faults += [
+            (f"/{i}/layers/{j}", f"layer {layer} is not in this network; accepted: {layers[0]} to {layers[-1]}")
+            for j, layer in enumerate(probe.layers or ())
+            if layer not in layers
+        ]
         if probe.kind in ("feature_error", "captured", "degrees") and isinstance(data, UPLOADED):
             faults.append(
                 (
@@ -284,6 +281,14 @@ class ProbeSpec(Spec):
 
     of: OfJob | OfSnapshots
     """`{"job": id}` or `{"snapshots": [id, …]}`."""
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _one_of_both(cls, of: Any) -> Any:
+        if isinstance(of, dict) and len(of.keys() & {"job", "snapshots"}) != 1:
+            refuse([("", "accepted: an object with either job or snapshots")])
+        return of
+
     probes: Annotated[tuple[ProbeKind, ...], Field(min_length=1, max_length=50)]
     data: DataSpec | None = None
     """Data to probe on; those of the training job when left out."""

@@ -64,6 +64,38 @@ def test_a_fault_points_to_its_place_and_says_what_is_accepted(body: object, poi
     assert says in found[pointer]
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (train(schedule={"free": 9}), {"/spec/schedule/free": "a field of the kind window; accepted: kind"}),
+        (train(optimizer={"momentum": 0.5}), {"/spec/optimizer/momentum": "a field of the kind sgd"}),
+        (train(device="tpu"), {"/spec/device": "accepted: auto, cpu, cuda or cuda:N"}),
+        (train(seed=None), {"/spec/seed": "null; accepted: an integer, or an object"}),
+        (train(seed={"target": -1, "init": True}), {"/spec/seed/target": "at least 0", "/spec/seed/init": "true; acc"}),
+        (train(probes=[{}]), {"/spec/probes/0/kind": "accepted: feature_error, captured, linear"}),
+        (
+            train(probes=[{"kind": "linear", "layers": [1, 2, 9]}]),
+            {"/spec/probes/0/layers/0": "layer 1", "/spec/probes/0/layers/2": "layer 9 is not in this network"},
+        ),
+        ({"kind": "study", "spec": {}}, {"/spec/kind": "accepted: correction, duel, information_gap"}),
+        ({"kind": "study", "spec": {"kind": "correction", "readouts": ["fixd"]}}, {"/spec/readouts/0": "'fixed'"}),
+        ({"kind": "study", "spec": {"kind": "correction", "readouts": []}}, {"/spec/readouts": "at least 1"}),
+        ({"kind": "probe", "spec": {"of": {}, "probes": [{"kind": "cka"}]}}, {"/spec/of": "either job or snapshots"}),
+        (
+            {"kind": "sweep", "spec": {"grid": {"seed": [0, -1, "x"], "data.width": [-1, 4]}}},
+            {"/spec/grid/seed/1": "at least 0", "/spec/grid/seed/2": "integer", "/spec/grid/data.width/0": "at least 1"},
+        ),
+        ({"kind": "train", "version": True}, {"/version": "true; accepted: an integer"}),
+        ({"kind": "train", "version": 1.0}, {"/version": "1.0; accepted: an integer"}),
+        ({"kind": "train", "after": ["x", 3]}, {"/after/0": "the id of a job", "/after/1": "a string"}),
+    ],
+)
+def test_each_place_is_told_once_and_nothing_else(body: object, told: dict[str, str]) -> None:
+    found = faults(body)
+    assert found.keys() == told.keys(), found
+    assert all(says in found[pointer] for pointer, says in told.items()), found
+
+
 def test_every_fault_of_a_body_is_found_at_once() -> None:
     body = train(
         model={"kind": "mlp", "width": 0}, data={"kind": "hierarchical", "gap": [1]}, budget={"setps": 1}
