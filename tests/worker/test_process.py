@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from store import outbox
 from store.bell import bell
