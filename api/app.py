@@ -25,6 +25,7 @@ from api.housekeeping import housekeeping
 from api.lab import Lab
 from api.postman import Postman
 from api.problems import TITLES, Problem, code_of
+from api.reaping import reaping
 from api.replies import quoted_etag
 from api.routes import ALL
 from api.settings import Settings
@@ -85,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _works(lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """What runs beside the requests as long as the process lives."""
-    return [lab.hub.run(), lab.ringer.run(), Postman(lab).run(), housekeeping(lab), _tidy(lab)]
+    return [lab.hub.run(), lab.ringer.run(), Postman(lab).run(), housekeeping(lab), reaping(lab), _tidy(lab)]
 
 
 async def _tidy(lab: Lab) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import Connection, text
 
 from store.endings import Ending, end
 from store.settle import count_members, lock_parents
 from store.workers import PRESENCE
 
-# A lapsed lease; or three missed beats of a holder whose connection is gone as well. A stopped or starved
-# worker keeps its connection and so its whole lease; just after a restart of the database nobody has one.
+# With the time between two looks, `period`, a dead worker is noticed before a third beat is missing.
+MISSED_BEATS = 2
+
+# A lapsed lease; or missed beats of a holder whose connection is gone as well. A stopped or starved worker
+# keeps its connection and so its whole lease; just after a restart of the database nobody has one.
 LAPSED = text("""
     SELECT j.id, j.kind, j.epoch, w.name AS worker, j.lease_until < clock_timestamp() AS lapsed
       FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
      WHERE j.state IN ('running', 'pausing', 'cancelling') AND j.lease_until IS NOT NULL
        AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => :settle)
        AND (j.lease_until < clock_timestamp()
-            OR (j.lease_until < clock_timestamp() + make_interval(secs => :lease - 3 * :heartbeat)
+            OR (j.lease_until < clock_timestamp() + make_interval(secs => :lease - :missed)
                 AND NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                     AND classid = CAST(:class AS bigint)::oid
@@ -26,12 +31,39 @@ LAPSED = text("""
 # The same question again, under the locks: a beat may have come between.
 STILL = text("""
     SELECT id FROM jobs WHERE id = ANY(:ids) AND state IN ('running', 'pausing', 'cancelling')
-       AND lease_until < clock_timestamp() + make_interval(secs => :lease - 3 * :heartbeat)
+       AND lease_until < clock_timestamp() + make_interval(secs => :lease - :missed)
      ORDER BY id FOR UPDATE SKIP LOCKED""")
 
 LOST_CONCLUSION = text("""
     UPDATE jobs SET epoch = epoch + 1, worker_id = NULL, lease_until = NULL, lost_attempts = lost_attempts + 1
      WHERE id = ANY(:ids) RETURNING id""")
+
+
+class Judge:
+    """Whether one may judge others: who was away itself leaves everybody a whole lease to be heard again."""
+
+    def __init__(self, lease_seconds: float, heartbeat_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._away_seconds = 3 * heartbeat_seconds + 1.0
+        self._heard = time.monotonic()
+        self._from = 0.0
+
+    def heard(self) -> None:
+        """The database has just answered."""
+        now = time.monotonic()
+        if now - self._heard > self._away_seconds:
+            self._from = now + self._lease_seconds
+        self._heard = now
+
+    @property
+    def may(self) -> bool:
+        now = time.monotonic()
+        return now >= self._from and now - self._heard <= self._away_seconds
+
+
+def period(heartbeat_seconds: float) -> float:
+    """Seconds between two looks for lost holders."""
+    return max(0.1, heartbeat_seconds / 2)
 
 
 def reap(
@@ -48,7 +80,7 @@ def reap(
     cancelled, studies concluded by another. For `settle_seconds` after a start of the database (default: a
     lease) nobody is judged: all holders have to come back first.
     """
-    times = {"lease": lease_seconds, "heartbeat": heartbeat_seconds}
+    times = {"lease": lease_seconds, "missed": MISSED_BEATS * heartbeat_seconds}
     rows = connection.execute(
         LAPSED,
         times

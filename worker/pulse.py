@@ -36,13 +36,12 @@ class Pulse:
         self.node = node
         self._stop = threading.Event()
         self._presence: Connection | None = None
-        self._heard = time.monotonic()
-        self._may_reap = 0.0
         beat = node.config.heartbeat_seconds
+        self._judge = reaper.Judge(node.config.lease_seconds, beat)
         self._duties = [
             Duty(beat, self._hear),
             Duty(max(beat, 1.0), node.relay),
-            Duty(max(beat, 0.5), self._reap),
+            Duty(reaper.period(beat), self._reap),
             Duty(max(2 * beat, 1.0), self._ring_again),
             Duty(10.0, self._mend),
             Duty(60.0, self._keep_house),
@@ -93,11 +92,7 @@ class Pulse:
             memory.free_bytes(),
             self.node.identity.device.free_bytes(),
         )
-        now = time.monotonic()
-        if now - self._heard > 3 * self.node.config.heartbeat_seconds + 1.0:
-            # We were away, as others may have been: they get a whole lease to be heard again.
-            self._may_reap = now + self.node.config.lease_seconds
-        self._heard = now
+        self._judge.heard()
         if asked and not self.node.draining.is_set():
             log.info("asked to drain")
             self.node.drain()
@@ -111,8 +106,7 @@ class Pulse:
             self._presence = None
 
     def _reap(self) -> None:
-        if self._presence is None or time.monotonic() < self._may_reap:
-            # Whoever is not heard itself is no judge of others.
+        if self._presence is None or not self._judge.may:
             return
         config = self.node.config
         states = transact(
@@ -121,6 +115,8 @@ class Pulse:
         )
         for job, state in states.items():
             log.warning("%s: its worker fell silent → %s", job, state)
+        if states:
+            self.node.relay()
 
     def _ring_again(self) -> None:
         """Bells that were lost, with the broker or on the way, ring again from the ledger."""

@@ -5,8 +5,9 @@ import random
 import sys
 from typing import Any
 
+from bfc_core import specs, studies
 from tests.chaos.city import City
-from tests.chaos.storm import Report, Storm
+from tests.chaos.storm import PEACE, Report, Storm
 
 SETTINGS = {
     "BFC_LEASE_SECONDS": "3",
@@ -16,33 +17,56 @@ SETTINGS = {
 }
 
 
+LIMITS = {"attempts": 1000}
+FEW = {"weights": {"every": 200}, "checkpoint": {"every_seconds": 0.3}}
+SMALL = {"samples": 200, "test_samples": 200, "input_dim": 8, "width": 2}
+
+
 def bodies(engine: str) -> list[dict[str, Any]]:
-    """The load: trainings alone, and sweeps whose members are packed. No number in it depends on time."""
+    """The load: trainings alone and packed, and with the real engine every other kind. No number in it depends on time."""
     steps = 300 if engine == "fake" else 400
-    few = {"checkpoint": {"every_seconds": 0.3}}
-    limits = {"attempts": 1000}
 
     def train(seed: int) -> dict[str, Any]:
-        spec = {"seed": seed, "budget": {"steps": steps, "batch": 32}, "snapshots": few, "probes": []}
-        return {"kind": "train", "spec": spec, "limits": limits}
+        spec = {"seed": seed, "budget": {"steps": steps, "batch": 32}, "snapshots": FEW, "probes": []}
+        return {"kind": "train", "spec": spec, "limits": LIMITS}
 
-    base = train(50)["spec"]
-    sweep = {"kind": "sweep", "spec": {"base": base, "grid": {"seed": [60, 61, 62, 63]}}, "limits": limits}
-    return [train(seed) for seed in range(4)] + [sweep]
+    sweep = {"base": train(50)["spec"], "grid": {"seed": [60, 61, 62, 63]}}
+    alone = [train(seed) for seed in range(4)]
+    load = [*alone, {"kind": "sweep", "spec": sweep, "limits": LIMITS}]
+    if engine == "fake":
+        return load
+    base = {"data": SMALL, "model": {"width": 4}, "budget": {"steps": 200, "batch": 32},
+            "snapshots": {"checkpoint": {"every_seconds": 0.3}}}  # fmt: skip
+    study = {"kind": "correction", "base": base, "seeds": 1, "readouts": ["fixed"], "how_deep": False,
+             "baselines": {"learners": ["kernel_ridge/rbf"], "seeds": 1}}  # fmt: skip
+    baseline = {"data": SMALL, "baseline": {"kind": "kernel_ridge", "kernel": "laplace"}}
+    return [
+        *load,
+        {"kind": "study", "spec": study, "limits": LIMITS},
+        {"kind": "baseline", "spec": baseline, "limits": LIMITS},
+        # `Storm` names the first training that was made in peace.
+        {"kind": "probe", "spec": {"of": {"job": PEACE}, "probes": [{"kind": "linear"}]}, "limits": LIMITS},
+    ]
 
 
 def run(seed: int, faults: int, jobs: int, workers: int, engine: str) -> Report:
     """One storm in a city of its own; `jobs` counts members of sweeps too."""
     load = bodies(engine)
-    copies = max(1, -(-jobs // (len(load) + 4)))
+    copies = max(1, -(-jobs // sum(map(size, load))))
     city = City(workers, engine, {**SETTINGS, "FAKE_STEP_SECONDS": "0.01"})
     try:
         city.open()
-        storm = Storm(city, seed, faults, load, copies, calm_seconds=180 if engine == "fake" else 600)
+        storm = Storm(city, seed, faults, load, copies, calm_seconds=180)
         city.live_through(storm.run)
         return storm.report
     finally:
         city.close()
+
+
+def size(body: dict[str, Any]) -> int:
+    """How many jobs a body makes."""
+    job = specs.parse_job(body)
+    return 1 + (len(studies.members(job.spec)) if job.kind in ("study", "sweep") else 0)
 
 
 def main() -> int:

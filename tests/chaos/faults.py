@@ -79,6 +79,11 @@ def crash_database(city: City, _: random.Random) -> None:
     _signal(city.process("postgres"), signal.SIGQUIT)
 
 
+def kill_database(city: City, _: random.Random) -> None:
+    """kill -9 of the database: what its processes held is gone, what was committed is not."""
+    _signal(city.process("postgres"), signal.SIGKILL)
+
+
 def cut_connections(city: City, dice: random.Random) -> None:
     """Some or all of the workers' connections end at once."""
     share = dice.choice([0.3, 1.0])
@@ -170,6 +175,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "kill_broker": (kill_broker, 2),
     "restart_database": (restart_database, 2),
     "crash_database": (crash_database, 1),
+    "kill_database": (kill_database, 1),
     "cut_connections": (cut_connections, 3),
     "fill_spool": (fill_spool, 1),
     "duplicate_bells": (duplicate_bells, 3),
