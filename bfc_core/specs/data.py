@@ -72,6 +72,16 @@ class Hierarchical(Synthetic):
             )
         return width
 
+    @field_validator("inputs")
+    @classmethod
+    def _varies(cls, inputs: str, info: ValidationInfo) -> str:
+        known = info.data
+        whole = inputs == "sign" and known.get("width") == known.get("input_dim")
+        if whole and (known.get("levels") == 2 or known.get("weakest") == 1 or known.get("width") == 1):
+            said = "squares of input_dim orthonormal rows of ±1 inputs add up to a constant"
+            refuse([("", f"{said}; accepted: width below input_dim, or uniform or gaussian")])
+        return inputs
+
     @field_validator("gap")
     @classmethod
     def _one_entry_a_level(cls, gap: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:

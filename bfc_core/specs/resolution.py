@@ -207,14 +207,23 @@ def schedule_faults(schedule: words.ScheduleSpec, present: Levels) -> list[tuple
     ):
         faults.append(("/level", f"layer {schedule.level} is not in this network; accepted: {names}"))
     elif isinstance(schedule, words.Minimal):
-        if (schedule.penalty is None) + (schedule.rank is None) + (not schedule.lazy) != 2:
-            faults.append(("", "accepted: exactly one of penalty, rank and lazy"))
+        faults += _minimal_faults(schedule, present)
     elif isinstance(schedule, words.Staged):
         if schedule.thresholds is not None and len(schedule.thresholds) != len(present):
             faults.append(("/thresholds", f"accepted: {len(present)} entries, one a level"))
     elif isinstance(schedule, words.Stages):
         for i, stage in enumerate(schedule.stages):
             faults += _stage_faults(stage, present, f"/stages/{i}")
+    return faults
+
+
+def _minimal_faults(schedule: words.Minimal, layers: Levels) -> list[tuple[str, str]]:
+    faults = []
+    if (schedule.penalty is None) + (schedule.rank is None) + (not schedule.lazy) != 2:
+        faults.append(("", "accepted: exactly one of penalty, rank and lazy"))
+    if len(layers) == 1:
+        said = "minimal holds the lower layers, this network has one layer; accepted: the other schedules"
+        faults.append(("/kind", said))
     return faults
 
 

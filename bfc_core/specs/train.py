@@ -21,7 +21,7 @@ from bfc_core.specs.model import CONVOLUTIONAL, Mlp, ModelSpec, QuadraticDensene
 from bfc_core.specs.optimizer import Adam, Budget, OptimizerSpec
 from bfc_core.specs.probe import FeatureError, ProbeKind
 from bfc_core.specs.scalars import JobId, NonNegative, Seed, SnapshotId, Spec, Steps, refuse, said
-from bfc_core.specs.schedule import Joint, Lazy, Minimal, ScheduleSpec, Staged
+from bfc_core.specs.schedule import Joint, Lazy, Minimal, ScheduleSpec, Staged, Stages
 
 Device = Annotated[str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$")]
 Dtype = Literal["float32", "float64"]
@@ -155,6 +155,14 @@ class TrainSpec(Training):
             return schedule
         shell = Shell(data, model)
         refuse(resolution.schedule_faults(schedule, resolution.layers(shell)))  # type: ignore[arg-type]
+        if isinstance(schedule, Stages) and not isinstance(model, CONVOLUTIONAL):
+            refuse(
+                [
+                    (f"/stages/{i}/head", f"{model.kind} is cut with its own read-out; accepted: linear")
+                    for i, stage in enumerate(schedule.stages)
+                    if stage.head == "convolutional"
+                ]
+            )
         if isinstance(schedule, Staged | Lazy) and not isinstance(data, SYNTHETIC):
             refuse(
                 [("/kind", f"{schedule.kind} runs on synthetic targets; accepted here: the other schedules")]

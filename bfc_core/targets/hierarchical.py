@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -14,10 +15,13 @@ from torch import Generator, Tensor
 from bfc_core.registry import deed
 from bfc_core.specs.data import Hierarchical
 from bfc_core.streams import stream
+from bfc_core.targets.effective_gap import best_quadratic_error
 from bfc_core.targets.linear_algebra import orthonormal_rows
 
 #: Samples behind every normalisation constant of a teacher.
 STATISTICS_SAMPLES = 40_000
+#: Numbers that one part of a sample may hold: large inputs are drawn in several.
+CHUNK_NUMBERS = 1 << 22
 #: sd of x² for the input laws of unit variance: uniform E x⁴ = 9/5, Gaussian 3, ±1 none.
 SQUARE_DEVIATION = {"uniform": math.sqrt(0.8), "gaussian": math.sqrt(2.0), "sign": 0.0}
 
@@ -38,7 +42,7 @@ class HierarchicalTeacher:
     output_dim = 1
 
     def __init__(self, spec: Hierarchical, seed: int) -> None:
-        self.spec = spec
+        self.spec, self.seed = spec, seed
         self.levels = tuple(range(2, spec.levels + 1))
         self.input_dim = spec.input_dim
         #: For ±1 inputs h_1 = x² − 1 is zero and is left out.
@@ -83,6 +87,14 @@ class HierarchicalTeacher:
     def matrices(self) -> Mapping[int, Tensor]:
         """Level 2 alone reads what the learner's level 2 reads: W*_2 (k, q), float64."""
         return {2: torch.cat(list(self._blocks[2].values()), dim=1)}
+
+    @cached_property
+    def effective_gap(self) -> float | None:
+        """Test MSE/Var y of the best quadratic in [x, h_1]: what level 2 cannot imitate, however wide."""
+        generator = stream("target", self.seed, "effective gap")
+        return best_quadratic_error(
+            self.input_dim, self.spec.inputs, lambda count: self.inputs(count, generator), self.labels
+        )
 
     def _level_output(self, level: int, z: Tensor) -> Tensor:
         alpha = self.spec.gap[level - 2]
@@ -141,11 +153,14 @@ class HierarchicalTeacher:
 
     def _standardise(self, seed: int) -> None:
         """Sets the constants of each level, lowest first, from one sample; then Var y and the levels' covariance."""
-        x = self.inputs(STATISTICS_SAMPLES, stream("target", seed, "statistics")).double()
-        groups = self._input_groups(x)
+        read = self._read_from_inputs(seed)
+        groups: dict[int, Tensor] = {}
         outputs = []
         for level in self.levels:
-            z = self._combine(level, groups, x)
+            z = read[level]
+            for group, block in self._blocks[level].items():
+                if group >= 2:
+                    z.addmm_(groups[group], block.mT)
             squares = z.square()
             self._means[level] = squares.mean(dim=0)
             self._deviations[level] = squares.std(dim=0).clamp_min(1e-12)
@@ -162,6 +177,26 @@ class HierarchicalTeacher:
         self.deviation_error = {
             level: _relative_deviation_error(part) for level, part in zip(self.levels, outputs, strict=True)
         }
+
+    def _read_from_inputs(self, seed: int) -> dict[int, Tensor]:
+        """Level -> the part of z*_l (STATISTICS_SAMPLES, k) that comes from x and h_1, drawn some inputs at a time."""
+        generator = stream("target", seed, "statistics")
+        parts: dict[int, list[Tensor]] = {level: [] for level in self.levels}
+        for count in chunk_sizes(STATISTICS_SAMPLES, self.input_dim):
+            inputs = self._input_groups(self.inputs(count, generator).double())
+            for level in self.levels:
+                z = inputs[0].new_zeros(count, self.spec.width)
+                for group, block in self._blocks[level].items():
+                    if group < 2:
+                        z.addmm_(inputs[group], block.mT)
+                parts[level].append(z)
+        return {level: torch.cat(found) for level, found in parts.items()}
+
+
+def chunk_sizes(count: int, dim: int) -> list[int]:
+    """`count` inputs of `dim` coordinates in parts of at most `CHUNK_NUMBERS` numbers."""
+    size = max(1, min(count, CHUNK_NUMBERS // dim))
+    return [min(size, count - start) for start in range(0, count, size)]
 
 
 def weak_to_strong(rows: int, weakest: float) -> Tensor:

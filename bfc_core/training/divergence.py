@@ -9,21 +9,28 @@ from torch import Tensor
 
 from bfc_core.learners.base import Learner
 from bfc_core.records import Failure
-from bfc_core.specs.optimizer import OptimizerSpec
+from bfc_core.specs import Stage
 
 #: A loss this many times Var y counts as lost: nothing comes back from there, and squares soon overflow.
 LOST = 1e8
 
 
-def diverged(step: int, loss: float, variance: float, layer: int | None, optimizer: OptimizerSpec) -> Failure:
-    """The failure of one member at global `step`."""
-    said = "is no longer a number" if math.isnan(loss) else f"reached {loss:.3g}"
+def diverged(
+    step: int, what: str, error: float, variance: float, layer: int | None, stage: Stage
+) -> Failure:
+    """The failure of one member at global `step`, where `what` (training loss or test error) came to `error`."""
+    said = "is no longer a number" if math.isnan(error) else f"reached {error:.3g}"
     where = "" if layer is None else f", its weights growing most in layer {layer}"
-    message = f"the training loss {said} at step {step} (Var y is {variance:.3g}){where}"
-    return Failure("diverged", message, step=step, layer=layer, hint=_hint(optimizer))
+    message = f"the {what} {said} at step {step} (Var y is {variance:.3g}){where}"
+    return Failure("diverged", message, step=step, layer=layer, hint=_hint(stage, step))
 
 
-def _hint(optimizer: OptimizerSpec) -> str:
+def _hint(stage: Stage, step: int) -> str:
+    if step == 0:
+        return "the initial network overflows: fewer layers, or an activation other than quadratic"
+    if stage.mode == "lazy":
+        return "give schedule.ridge, which bounds the change of the weights"
+    optimizer = stage.optimizer
     slower = f"a rate below {optimizer.rate:g}, such as {optimizer.rate / 3:.2g}"
     if optimizer.clip is None:
         return f"set optimizer.clip (1.0 is the default; Gaussian inputs diverge without it), or {slower}"

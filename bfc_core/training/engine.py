@@ -34,8 +34,12 @@ def train_pack(
             audience.leave(list(members.values()))
             rows = rows_of(nodes, members)
             if any(row.entry() is not None for row in rows):
-                run = LazyRun if nodes[0].stage.mode == "lazy" else StageRun
-                yield from run(rows, evaluation).run(clock, audience)
+                if nodes[0].stage.mode == "lazy":
+                    # The network's symmetries make its Jacobian singular: rounding of float32 would be inverted.
+                    exact = Evaluation(device, torch.float64)
+                    yield from LazyRun(rows, exact).run(clock, audience)
+                else:
+                    yield from StageRun(rows, evaluation).run(clock, audience)
 
 
 def _member(slot: int, spec: TrainSpec, checkpoint: Checkpoint | None, audience: Audience) -> Member:

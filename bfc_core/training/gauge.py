@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from bfc_core.specs.train import TrainSpec
 from bfc_core.training.evaluation import Evaluation
 from bfc_core.training.feeds import data_key
 from bfc_core.training.stack_view import StackView, chosen_rows
+from bfc_core.training.view import When
 
 #: Unit of errors that are divided by Var y.
 RELATIVE = "Var y"
@@ -39,6 +40,12 @@ class Finding:
         """The value of one metric, if it was measured."""
         found = [one.value for one in self.metrics if one.key == key and one.layer == layer]
         return found[-1] if found else None
+
+    @property
+    def relative_test_error(self) -> float | None:
+        """Test error over Var y: a key of its own where `test_error` is a part of wrong classes."""
+        relative = self.value("relative_test_error")
+        return self.value("test_error") if relative is None else relative
 
 
 def place_of(key: str, layer: int | None) -> str:
@@ -73,18 +80,28 @@ class Gauge:
         return found
 
     def probe(self, weights: Mapping[str, Tensor], due: Sequence[Sequence[int]], steps: Sequence[int], stage: int,
-              layers: tuple[int, ...]) -> list[Finding]:  # fmt: skip
-        """Readings of the probes at positions `due` of each row's spec, at each row's global step."""
+              layers: tuple[int, ...], lost: Container[int] = ()) -> list[Finding]:  # fmt: skip
+        """Readings of the probes at positions `due` of each row's spec, at each row's global step.
+
+        Rows that are `lost` have none. They are measured all the same, so that no shape depends on them, but at the
+        weights of a row that is not: solvers refuse a batch that holds a NaN.
+        """
         findings = [Finding() for _ in self.specs]
-        weights = self._finite(weights)
+        sound = [row for row in range(len(self.specs)) if row not in lost]
+        if not sound:
+            return findings
+        stands_for = [row if row not in lost else sound[0] for row in range(len(self.specs))]
+        seen_at: dict[When, Mapping[str, Tensor]] = {"now": weights, "before": self.before, "init": self.initial}
+        if len(sound) < len(stands_for):
+            seen_at = {when: chosen_rows(found, stands_for) for when, found in seen_at.items()}
         for rows in self._groups().values():
-            view = self._view(rows, weights, steps[rows[0]], stage, layers)
+            view = self._view(rows, seen_at, steps[rows[0]], stage, layers)
             for probe, chosen in self._due(rows, due).items():
                 seen = (
-                    view if chosen == rows else self._view(chosen, weights, steps[chosen[0]], stage, layers)
+                    view if chosen == rows else self._view(chosen, seen_at, steps[chosen[0]], stage, layers)
                 )
                 self._read(probe, seen, chosen, steps, findings)
-        return findings
+        return [Finding() if row in lost else finding for row, finding in enumerate(findings)]
 
     @torch.no_grad()
     def features_on_test(self, weights: Mapping[str, Tensor], row: int, count: int) -> dict[str, Tensor]:
@@ -119,7 +136,7 @@ class Gauge:
                 found.setdefault(self.specs[row].probes[position], []).append(row)
         return found
 
-    def _view(self, rows: Sequence[int], weights: Mapping[str, Tensor], step: int, stage: int,
+    def _view(self, rows: Sequence[int], seen_at: Mapping[When, Mapping[str, Tensor]], step: int, stage: int,
               layers: tuple[int, ...]) -> StackView:  # fmt: skip
         key = tuple(rows)
         if key not in self._learners:
@@ -132,24 +149,8 @@ class Gauge:
             plan=self.plan.subset(rows),
             layers=layers,
             evaluation=self.evaluation,
-            found={
-                "now": chosen_rows(weights, rows),
-                "before": chosen_rows(self.before, rows),
-                "init": chosen_rows(self.initial, rows),
-            },
+            found={when: chosen_rows(found, rows) for when, found in seen_at.items()},
         )
-
-    def _finite(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Lost rows are measured at their initialisation, unread: solvers refuse a batch that holds a NaN."""
-        finite = [torch.isfinite(block.reshape(len(block), -1)).all(dim=1) for block in weights.values()]
-        fine = torch.stack(finite).all(dim=0)
-        if bool(fine.all()):
-            return weights
-        found = {}
-        for name, block in weights.items():
-            keep = fine.view(-1, *(1 for _ in block.shape[1:]))
-            found[name] = torch.where(keep, block, self.initial[name])
-        return found
 
 
 __all__ = ["RELATIVE", "Finding", "Gauge"]

@@ -22,6 +22,8 @@ from bfc_core.training.stage_run import StageRun
 DENSE_SIDE, DENSE_BYTES = 3000, 1 << 30
 #: Relative size of the normal equations' residual at which the flow has ended.
 TOLERANCE = 1e-10
+#: Relative size of the residual at which every sample is fitted.
+FITTED = 1e-9
 #: Samples whose Jacobian is made in one call.
 BLOCK = 250
 
@@ -43,8 +45,7 @@ def jacobian(program: LinearisedProgram, u: Tensor) -> Tensor:
 
 
 def solved(j: Tensor, residual: Tensor, ridge: float) -> Tensor:
-    """Δ (P,) of least |JΔ − residual|² + ridge·|Δ|², of least norm where ridge is 0; float64."""
-    j, residual = j.double(), residual.double()
+    """Δ (P,) of least |JΔ − residual|² + ridge·|Δ|², of least norm where ridge is 0; in float64."""
     if ridge == 0:
         least: Tensor = torch.linalg.lstsq(j.cpu(), residual[:, None].cpu(), driver="gelsd").solution
         return least[:, 0].to(j.device)
@@ -68,21 +69,24 @@ class Flow:
         self.change = torch.zeros_like(program.values)
         self._slope = self._back(self.residual)
         self._way = self._slope.clone()
-        self._size = self._first = float(self._slope.double().square().sum())
+        self._size = self._first = float(self._slope.square().sum())
+        self._fitted = FITTED**2 * float(residual.square().sum())
 
     def ended(self) -> bool:
-        """Whether nothing is left to descend."""
-        return self._size <= TOLERANCE**2 * self._first or self._first == 0
+        """Whether nothing is left to descend: no slope, or no residual."""
+        if self._size <= TOLERANCE**2 * self._first:
+            return True
+        return self.ridge == 0 and float(self.residual.square().sum()) <= self._fitted
 
     def step(self) -> None:
         """One iteration: one product with J, one with Jᵀ."""
         ahead = self._forth(self._way)
-        curve = float(ahead.double().square().sum()) + self.ridge * float(self._way.double().square().sum())
+        curve = float(ahead.square().sum()) + self.ridge * float(self._way.square().sum())
         length = self._size / curve
         self.change.add_(self._way, alpha=length)
         self.residual.sub_(ahead, alpha=length)
         self._slope = self._back(self.residual) - self.ridge * self.change
-        size = float(self._slope.double().square().sum())
+        size = float(self._slope.square().sum())
         self._way = self._slope + self._way * (size / self._size)
         self._size = size
 
@@ -120,6 +124,8 @@ class LazyRun(StageRun):
     def run(self, clock: Clock, audience: Audience) -> Iterator[tuple[int, Record]]:
         if self.stack.first == 0:
             yield from self._tell_start()
+        if not self._heard():
+            return
         program = self.stack.program
         assert isinstance(program, LinearisedProgram)
         ridge = float(self.stack.stage.option("ridge") or 0.0)
@@ -136,7 +142,7 @@ class LazyRun(StageRun):
                 flow.step()
                 if clock.progress_due():
                     audience.leave(self.members)
-                    if not any(member.live for member in self.members):
+                    if not self._heard():
                         return
                     yield from self._tell_progress(iteration)
             if not flow.ended():

@@ -13,6 +13,7 @@ from bfc_core.specs import Stage
 from bfc_core.specs.data import Synthetic
 from bfc_core.specs.train import TrainSpec
 from bfc_core.targets.base import Teacher
+from bfc_core.targets.hierarchical import HierarchicalTeacher
 from bfc_core.training.checkpoints import Place
 from bfc_core.training.gauge import Finding
 from bfc_core.training.members import Member
@@ -56,15 +57,15 @@ def result(member: Member, final: Final) -> Result:
     spec = member.spec
     stages = _as_taken(specs.stages(spec), member.place.taken)
     variance = final.teacher.variance
-    relative = "relative_test_error" if final.teacher.output_dim > 1 else "test_error"
     summary: dict[str, Any] = {
-        "relative_test_error": final.finding.value(relative),
+        "relative_test_error": final.finding.relative_test_error,
         "relative_train_error": final.tail_loss / variance,
         "stuck": stuck(spec, stages, final.tail_loss / variance),
         "updates": sum(stage.steps for stage in stages),
         **{f"updates_{layer}": count for layer, count in updates_by_layer(spec, stages).items()},
         "flops": flops(stages, final.learner),
         "target_variance": variance,
+        **_effective_gap(final.teacher),
         **_last_readings(final.finding),
         **{f"onset_{layer}": step for layer, step in member.place.onsets.items() if step is not None},
         "train_seconds": member.place.seconds,
@@ -75,7 +76,7 @@ def result(member: Member, final: Final) -> Result:
     late = {f"onset_{layer}": LATE.reason for layer, step in member.place.onsets.items() if step is None}
     if member.place.undefined or late:
         summary["undefined"] = member.place.undefined | late
-    return Result(summary, {"boundaries": _boundaries(member), **_target_table(final.teacher)})
+    return Result(summary, {"boundaries": _boundaries(member), **_target_tables(final.teacher)})
 
 
 def _as_taken(stages: tuple[Stage, ...], taken: list[int]) -> tuple[Stage, ...]:
@@ -129,15 +130,24 @@ def _boundaries(member: Member) -> Table:
     return Table(columns, tuple(tuple(row) for row in member.place.readings))
 
 
-def _target_table(teacher: Teacher) -> dict[str, Table]:
-    """Cov(Y_l, Y_l′) of a target whose levels add up to y."""
-    covariance = getattr(teacher, "covariance", None)
-    if covariance is None:
+def _effective_gap(teacher: Teacher) -> dict[str, float | None]:
+    """What no quadratic in [x, h_1] holds of a target whose levels add up to y; null where it is not estimated."""
+    return {"effective_gap": teacher.effective_gap} if isinstance(teacher, HierarchicalTeacher) else {}
+
+
+def _target_tables(teacher: Teacher) -> dict[str, Table]:
+    """Of a target whose levels add up to y: Cov(Y_l, Y_l′), and each level's α_l with the error of its scale s_l."""
+    if not isinstance(teacher, HierarchicalTeacher):
         return {}
     columns = (Column("level", "integer"), Column("other", "integer"), Column("covariance", "number"))
     rows = [
-        (level, other, float(covariance[i, j]))
+        (level, other, float(teacher.covariance[i, j]))
         for i, level in enumerate(teacher.levels)
         for j, other in enumerate(teacher.levels)
     ]
-    return {"level_covariance": Table(columns, tuple(rows))}
+    heads = (Column("level", "integer"), Column("gap", "number"), Column("scale_error", "number", "part"))
+    scales = [
+        (level, alpha, teacher.deviation_error[level])
+        for level, alpha in zip(teacher.levels, teacher.spec.gap, strict=True)
+    ]
+    return {"level_covariance": Table(columns, tuple(rows)), "level_scales": Table(heads, tuple(scales))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -78,6 +78,8 @@ class StageRun:
         stack, points = self.stack, self.points
         if self.depth == 0 and stack.first == 0:
             yield from self._tell_start()
+        if not self._heard():
+            return
         yield from self._tell_progress(stack.first)
         for step in range(stack.first, self.steps):
             stack.update(step)
@@ -91,12 +93,16 @@ class StageRun:
                 break
             if clock.progress_due():
                 audience.leave(self.members)
-                if not any(member.live for member in self.members):
+                if not self._heard():
                     return
                 yield from self._tell_progress(done)
             if clock.checkpoint_due():
                 yield from self._tell_checkpoint(done)
         yield from self._finish(clock)
+
+    def _heard(self) -> bool:
+        """Whether anybody still reads this stack."""
+        return any(member.live for member in self.members)
 
     def _end_early(self, done: int) -> None:
         """Ends a `staged` stage, always of one row, at the point where its training error is below its threshold."""
@@ -116,7 +122,7 @@ class StageRun:
         """Step 0: what the initial networks show before anything has trained, in all their layers."""
         stack = self.stack
         every = [range(len(spec.probes)) for spec in stack.specs]
-        findings = self._measure(0, every, [0 for _ in self.rows], stack.learner.layers)
+        findings = yield from self._measure(0, every, [0 for _ in self.rows], stack.learner.layers)
         for row, finding in zip(self.rows, findings, strict=True):
             for member in row.listeners(0):
                 member.place.readings += boundary_rows(0, finding)
@@ -136,9 +142,11 @@ class StageRun:
     def _tell_due(self, done: int, due: Sequence[int]) -> Iterator[tuple[int, Record]]:
         probes = [row.points.probes(done) if i in due else [] for i, row in enumerate(self.rows)]
         tested = [row.node.offset + done if row.points.tests(done) else None for row in self.rows]
-        self._findings = self._measure(done, probes, tested, self.stack.stage.present)
+        self._findings = yield from self._measure(done, probes, tested, self.stack.stage.present)
         weights: Weights | None = None
         for i in due:
+            if i in self._lost:
+                continue
             row = self.rows[i]
             for member in self._present(row):
                 watch(member.place, row.node.offset + done, self._findings[i])
@@ -154,18 +162,22 @@ class StageRun:
         return [member for member in row.members if member.live and member.place.stage <= self.depth]
 
     def _measure(self, done: int, probes: Sequence[Sequence[int]], tested: Sequence[int | None],
-                 layers: tuple[int, ...]) -> list[Finding]:  # fmt: skip
-        """Test errors (where `tested` gives a global step) and readings of the probes at these positions, by row."""
+                 layers: tuple[int, ...]) -> Generator[tuple[int, Record], None, list[Finding]]:  # fmt: skip
+        """Test errors (where `tested` gives a global step) and readings of the probes at these positions, by row.
+
+        Yields the failures of rows whose test error is no longer a number; lost rows have no findings.
+        """
         steps = [row.node.offset + done for row in self.rows]
         findings = [Finding() for _ in self.rows]
         if any(step is not None for step in tested):
             findings = self.gauge.test(self.stack.program, tested)
+            yield from self._lose(done, findings)
+            findings = [Finding() if i in self._lost else one for i, one in enumerate(findings)]
         if any(probes):
             weights = self.stack.program.weights()
             stage = self.depth + (done > 0)
-            for finding, read in zip(
-                findings, self.gauge.probe(weights, probes, steps, stage, layers), strict=True
-            ):
+            readings = self.gauge.probe(weights, probes, steps, stage, layers, self._lost)
+            for finding, read in zip(findings, readings, strict=True):
                 finding.metrics += read.metrics
                 finding.undefined |= read.undefined
         return findings
@@ -196,14 +208,22 @@ class StageRun:
             if i not in self._lost:
                 self._lost.add(i)
                 step = int(bad[:, i].nonzero()[0])
-                yield from self._fail(i, first + step + 1, float(losses[step, i]))
+                yield from self._fail(i, first + step + 1, "training loss", float(losses[step, i]))
 
-    def _fail(self, row: int, done: int, loss: float) -> Iterator[tuple[int, Record]]:
+    def _lose(self, done: int, findings: Sequence[Finding]) -> Iterator[tuple[int, Record]]:
+        """Failures of the rows whose last update left no network: its loss would be read at the next one."""
+        for i, finding in enumerate(findings):
+            relative = finding.relative_test_error
+            if i not in self._lost and relative is not None and not relative < LOST:
+                self._lost.add(i)
+                variance = self.stack.teachers[i].variance
+                yield from self._fail(i, done, "test error", relative * variance)
+
+    def _fail(self, row: int, done: int, what: str, error: float) -> Iterator[tuple[int, Record]]:
         stack, node = self.stack, self.rows[row].node
         layer = fastest_layer(stack.learner, row_of(stack.program.weights(), row), row_of(stack.before, row))
-        failure = diverged(
-            node.offset + done, loss, stack.teachers[row].variance, layer, node.stage.optimizer
-        )
+        variance = stack.teachers[row].variance
+        failure = diverged(node.offset + done, what, error, variance, layer, node.stage)
         for member in self.rows[row].listeners(done):
             member.live = False
             yield member.slot, failure

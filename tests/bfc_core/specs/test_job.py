@@ -38,6 +38,17 @@ def test_an_empty_train_spec_is_the_documented_example() -> None:
         (train(data={"kind": "hierarchica"}), "/spec/data/kind", "did you mean 'hierarchical'"),
         (train(model={"kind": "quadratic_densenet", "width": -1}), "/spec/model/width", "at least 1"),
         (train(data={"kind": "hierarchical", "gap": [1, 2, 3]}), "/spec/data/gap", "exactly levels − 1 = 2"),
+        (train(data={"input_dim": 1, "width": 1, "inputs": "sign"}), "/spec/data/inputs", "width below input_dim"),
+        (
+            train(model={"kind": "mlp", "depth": 1}, schedule={"kind": "minimal", "lazy": True}),
+            "/spec/schedule/kind",
+            "has one layer",
+        ),
+        (
+            train(schedule={"kind": "stages", "stages": [{}, {"head": "convolutional"}]}),
+            "/spec/schedule/stages/1/head",
+            "accepted: linear",
+        ),
         (train(data={"kind": "hierarchical", "samples": 10**9}), "/spec/data/samples", "at most 100000000"),
         (train(data={"kind": "hierarchical", "gap": [1, math.nan]}), "/spec/data/gap/1", "finite"),
         (train(schedule={"kind": "window", "train_up_to": 2, "free": 9}), "/spec/schedule/free", "0 to 1"),

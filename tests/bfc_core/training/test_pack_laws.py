@@ -69,6 +69,33 @@ def test_a_diverged_run_says_step_layer_and_what_to_try() -> None:
     assert all(math.isfinite(record.value) for record in records if isinstance(record, Metric))
 
 
+@pytest.mark.parametrize("kind", ["feature_error", "captured", "weight_correlation"])
+def test_a_network_lost_in_its_last_update_ends_failed_and_tells_no_number(kind: str) -> None:
+    """No later step would read its loss: the test error tells, before any probe meets its features."""
+    wild: dict[str, Any] = {"kind": "sgd", "rate": 1000.0, "clip": None, "warmup_steps": 0}
+    probed: dict[str, Any] = {"probes": [{"kind": kind}]}
+    mine = small(seed=3, steps=1, **probed)
+    calm = small(seed=4, steps=1, optimizer={**wild, "rate": 1e-3}, **probed)
+    pack = [calm, small(seed=5, steps=1, optimizer=wild, **probed)]
+    told = together(pack)
+    failure = told[1][-1]
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.step) == ("diverged", 1)
+    assert "test error" in failure.message
+    assert isinstance(told[0][-1], Result)
+    assert all(math.isfinite(one.value) for one in told[1] if isinstance(one, Metric))
+    assert isinstance(alone(mine)[-1], Result)
+
+
+def test_a_network_that_overflows_as_it_is_drawn_ends_failed_at_step_0() -> None:
+    model = {"kind": "mlp", "width": 4, "depth": 40, "activation": "quadratic"}
+    spec = small(steps=5, probes=[{"kind": "feature_error"}])
+    failure = alone(type(spec).model_validate({**spec.model_dump(mode="json"), "model": model}))[-1]
+    assert isinstance(failure, Failure)
+    assert failure.step == 0
+    assert "fewer layers" in (failure.hint or "")
+
+
 def test_slots_that_nobody_reads_compute_unread() -> None:
     pack = [small(arm, seed=seed) for arm in ARMS for seed in (0, 1)]
     everyone = together(pack)
