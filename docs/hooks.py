@@ -273,7 +273,8 @@ def errors_page() -> str:
 
 def results_page() -> str:
     """Every series by name and unit, and every unit."""
-    from bfc_core.specs.series import SERIES, UNITS
+    from bfc_core.specs.series import UNITS
+    from bfc_core.specs.vocabulary import series
 
     lines = [
         "# Series and units",
@@ -285,8 +286,8 @@ def results_page() -> str:
         "| key | unit | probe | what it says |",
         "| --- | --- | --- | --- |",
     ]
-    for one in SERIES:
-        probe = f"[`{one.probe}`](specs.md#probe-{one.probe})" if one.probe else "always"
+    for kind, one in series():
+        probe = f"[`{kind}`](specs.md#probe-{kind})" if kind else "always"
         name = f"{one.stem}/{one.after}" if one.after else one.stem
         lines.append(f"| `{name}` | {one.unit or 'by the data'} | {probe} | {cell(one.says)} |")
     lines += ["", "## Units", "", "| unit | what it stands for |", "| --- | --- |"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from bfc_core.records import Metric, Record
 from bfc_core.registry import deed_of
 from bfc_core.specs import probe as words
-from bfc_core.specs.series import unit_of
+from bfc_core.specs.vocabulary import unit_of
 
 from .class_probes import ClassProbes, Found
 from .pictures import Picture, paint

@@ -1,32 +1,11 @@
 """What is measured on features and weights of every layer: a pure function for each measure, and its deed.
 
-Importing this room registers the deeds; `bfc_core.measures` holds the torch-free measures of similarity.
+Importing this room imports every file in it, which registers the deeds: a new probe is a word in `bfc_core/specs/probe.py`
+and a file here. `bfc_core.measures` holds the torch-free measures of similarity.
 """
 
-from bfc_core.probes import (
-    agop,
-    captured,
-    degrees,
-    feature_error,
-    linear,
-    movement,
-    sensitivity,
-    similarity,
-    tangent_kernel,
-    two_layer,
-    weight_correlation,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "agop",
-    "captured",
-    "degrees",
-    "feature_error",
-    "linear",
-    "movement",
-    "sensitivity",
-    "similarity",
-    "tangent_kernel",
-    "two_layer",
-    "weight_correlation",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

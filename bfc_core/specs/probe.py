@@ -7,12 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bfc_core.specs.scalars import Flag, Level, NonNegative, Spec, Steps, Unit, Width
+from bfc_core.specs.series import Series
 
 
 class Probe(Spec):
     """Shared by all probes: at which layers, and when."""
 
     source: ClassVar[str] = "SCIENCE §3"
+    readings: ClassVar[tuple[Series, ...]] = ()
     layers: tuple[Level, ...] | None = None
     """Layer numbers; all when left out."""
     every: Steps | None = None
@@ -22,6 +24,10 @@ class Probe(Spec):
 class FeatureError(Probe):
     """Part of a teacher level's features that a layer cannot express linearly: residual over variance, float64 least squares, cross-fitted."""
 
+    readings = (
+        Series("feature_error", "Var z*", "what a layer's features cannot express linearly of the teacher's"),
+        Series("feature_error_balanced", "Var z*", "its mean over the principal components of the teacher's features"),
+    )
     kind: Literal["feature_error"] = "feature_error"
     inputs: Annotated[int, Field(strict=True, ge=1000, le=10**6)] = 8000
     """Fresh inputs, at least 40 times the layer's dimension; half fit, half test."""
@@ -32,6 +38,12 @@ class FeatureError(Probe):
 class Captured(Probe):
     """For each teacher neuron: 1 − the cross-fitted residual on a layer's features; with initialisation and chance."""
 
+    readings = (
+        Series("captured", "part", "of teacher neuron i, strongest first; `subspace` where only their span is visible", "i"),
+        Series("captured_initial", "part", "the same at initialisation", "i"),
+        Series("captured_effective", "part", "the same with a ridge, so that vanishing features do not count", "i"),
+        Series("captured_chance", "part", "what random features of that width would capture"),
+    )
     kind: Literal["captured"] = "captured"
     inputs: Annotated[int, Field(strict=True, ge=1000, le=10**6)] = 8000
     effective: Flag = True
@@ -42,6 +54,14 @@ class Linear(Probe):
     """A linear probe of the target (ridge, or logistic for classes) against initialisation and shuffled labels."""
 
     source: ClassVar[str] = "Alain and Bengio, arXiv 1610.01644"
+    readings = (
+        Series("linear", "Var y", "test error of a linear probe of the layer"),
+        Series("linear_initial", "Var y", "the same at initialisation"),
+        Series("linear_shuffled", "Var y", "the same on shuffled labels"),
+        Series("linear_accuracy", "part", "test accuracy of a linear probe, for classes"),
+        Series("linear_accuracy_initial", "part", "the same at initialisation"),
+        Series("linear_accuracy_shuffled", "part", "the same on shuffled labels"),
+    )
     kind: Literal["linear"] = "linear"
     inputs: Annotated[int, Field(strict=True, ge=100, le=10**6)] = 4000
     penalties: tuple[NonNegative, ...] | None = None
@@ -55,6 +75,14 @@ class Linear(Probe):
 class TwoLayer(Probe):
     """A two-layer probe of the target, against initialisation and shuffled labels."""
 
+    readings = (
+        Series("two_layer", "Var y", "test error of a two-layer probe of the layer"),
+        Series("two_layer_initial", "Var y", "the same at initialisation"),
+        Series("two_layer_shuffled", "Var y", "the same on shuffled labels"),
+        Series("two_layer_accuracy", "part", "test accuracy of a two-layer probe, for classes"),
+        Series("two_layer_accuracy_initial", "part", "the same at initialisation"),
+        Series("two_layer_accuracy_shuffled", "part", "the same on shuffled labels"),
+    )
     kind: Literal["two_layer"] = "two_layer"
     inputs: Annotated[int, Field(strict=True, ge=100, le=10**6)] = 4000
     width: Width = 128
@@ -72,6 +100,13 @@ class WeightCorrelation(Probe):
     """How far a layer moved: chance-corrected linear CKA between initialisation, the start of the last stage and now,
     λ, and raw, aligned and matched cosines of its weights beside them."""
 
+    readings = (
+        Series("weight_correlation", "similarity", "chance-corrected, between two of init, before, after", "pair"),
+        Series("raw_cosine", "cosine", "of the weights as they are", "pair"),
+        Series("aligned_cosine", "cosine", "after the best rotation of the neurons", "pair"),
+        Series("matched_cosine", "cosine", "after the best permutation of the neurons", "pair"),
+        Series("lambda", "lambda", "how much of a layer its last stage changed"),
+    )
     kind: Literal["weight_correlation"] = "weight_correlation"
     inputs: Annotated[int, Field(strict=True, ge=8, le=10**6)] = 4000
     """Fixed inputs on which features are compared."""
@@ -83,6 +118,10 @@ class Cka(Similarity):
     source: ClassVar[str] = (
         "Kornblith, Norouzi, Lee, Hinton, arXiv 1905.00414; debiased: Nguyen, Raghu, Kornblith, arXiv 2010.15327"
     )
+    readings = (
+        Series("cka", "similarity", "centred kernel alignment, debiased; `/layer` when layers are compared", "layer"),
+        Series("cka_biased", "similarity", "the same, biased", "layer"),
+    )
     kind: Literal["cka"] = "cka"
     debiased: Flag = True
 
@@ -91,6 +130,7 @@ class Svcca(Similarity):
     """Mean canonical correlation after truncation to most of the variance."""
 
     source: ClassVar[str] = "Raghu, Gilmer, Yosinski, Sohl-Dickstein, arXiv 1706.05806"
+    readings = (Series("svcca", "similarity", "mean canonical correlation", "layer"),)
     kind: Literal["svcca"] = "svcca"
     variance: Unit = 0.99
     """Part of the variance kept."""
@@ -100,6 +140,7 @@ class Pwcca(Similarity):
     """Canonical correlations weighted by how much of the first representation each direction accounts for."""
 
     source: ClassVar[str] = "Morcos, Raghu, Bengio, arXiv 1806.05759"
+    readings = (Series("pwcca", "similarity", "canonical correlations, weighted", "layer"),)
     kind: Literal["pwcca"] = "pwcca"
 
 
@@ -107,6 +148,7 @@ class Procrustes(Similarity):
     """Similarity after the best rotation: nuclear norm of the cross-product of centred, unit-norm features."""
 
     source: ClassVar[str] = "Ding, Denain, Steinhardt, arXiv 2108.01661"
+    readings = (Series("procrustes", "similarity", "after the best rotation", "layer"),)
     kind: Literal["procrustes"] = "procrustes"
 
 
@@ -114,6 +156,10 @@ class SubspaceAngles(Similarity):
     """Principal angles between the spans of centred features."""
 
     source: ClassVar[str] = "Björck and Golub, 1973"
+    readings = (
+        Series("subspace_angle_largest", "rad", "largest principal angle", "layer"),
+        Series("subspace_angle_mean", "rad", "mean principal angle", "layer"),
+    )
     kind: Literal["subspace_angles"] = "subspace_angles"
 
 
@@ -121,6 +167,7 @@ class EffectiveRank(Probe):
     """exp of the entropy of the normalised covariance spectrum of a layer's features."""
 
     source: ClassVar[str] = "Roy and Vetterli, 2007"
+    readings = (Series("effective_rank", "dimension", "exp of the entropy of the covariance spectrum"),)
     kind: Literal["effective_rank"] = "effective_rank"
     inputs: Annotated[int, Field(strict=True, ge=8, le=10**6)] = 4000
 
@@ -128,6 +175,10 @@ class EffectiveRank(Probe):
 class Movement(Probe):
     """Relative distance of a layer's weights from initialisation."""
 
+    readings = (
+        Series("movement", "ratio", "distance of the weights from initialisation, over their norm there"),
+        Series("movement_stage", "ratio", "distance from the start of the last stage, over their norm there"),
+    )
     kind: Literal["movement"] = "movement"
 
 
@@ -135,6 +186,11 @@ class TangentKernel(Probe):
     """Change of the empirical tangent kernel since initialisation, and its alignment with the target."""
 
     source: ClassVar[str] = "Fort et al., arXiv 2010.15110; alignment: Cristianini et al., 2001"
+    readings = (
+        Series("tangent_kernel_change", "part", "1 − cosine between the tangent kernel and the initial one"),
+        Series("tangent_kernel_alignment", "cosine", "of the centred tangent kernel with the target"),
+        Series("tangent_kernel_alignment_initial", "cosine", "the same at initialisation"),
+    )
     kind: Literal["tangent_kernel"] = "tangent_kernel"
     inputs: Annotated[int, Field(strict=True, ge=8, le=20_000)] = 256
 
@@ -143,6 +199,10 @@ class Agop(Probe):
     """Alignment of a layer's Gram matrix WᵀW with its average gradient outer product."""
 
     source: ClassVar[str] = "Radhakrishnan, Beaglehole, Pandit, Belkin, arXiv 2212.13881"
+    readings = (
+        Series("agop_alignment", "cosine", "of WᵀW with the average gradient outer product"),
+        Series("agop_alignment_initial", "cosine", "the same at initialisation"),
+    )
     kind: Literal["agop"] = "agop"
     inputs: Annotated[int, Field(strict=True, ge=8, le=10**6)] = 2000
 
@@ -150,6 +210,11 @@ class Agop(Probe):
 class Degrees(Probe):
     """Variance by polynomial degree of what the best affine fit leaves of each teacher neuron."""
 
+    readings = (
+        Series("degrees", "Var z*", "what the best affine fit leaves, of polynomial degree j; `/j/i` of neuron i", "j"),
+        Series("degrees_error", "Var z*", "standard error of that estimate", "j"),
+        Series("split", "part", "of the difference of the level's quadratic forms: by span (`span`, `cross`, `orthogonal`) and by degree (`degree_2` …)", "name"),
+    )
     kind: Literal["degrees"] = "degrees"
     inputs: Annotated[int, Field(strict=True, ge=1000, le=10**6)] = 16000
     highest: Annotated[int, Field(strict=True, ge=1, le=32)] = 8
@@ -158,6 +223,11 @@ class Degrees(Probe):
 class Sensitivity(Probe):
     """Fourier coefficients of the network on ±1 inputs, or sensitivity to synonyms by level for random hierarchies."""
 
+    readings = (
+        Series("sensitivity", "ratio", "to synonyms at a height of the hierarchy: 0 when they do not matter", "height"),
+        Series("fourier", "ratio", "coefficient of the target's monomial i, over the target's own", "i"),
+        Series("fourier_rest", "Var y", "what lies outside the target's monomials"),
+    )
     kind: Literal["sensitivity"] = "sensitivity"
     inputs: Annotated[int, Field(strict=True, ge=100, le=10**6)] = 4000
 
@@ -165,6 +235,7 @@ class Sensitivity(Probe):
 class InformationGap(Probe):
     """Probe accuracy of each layer minus the best of the layers below: what each layer adds."""
 
+    readings = (Series("information_gap", "part", "what a layer's linear probe gains over the best layer below"),)
     kind: Literal["information_gap"] = "information_gap"
     inputs: Annotated[int, Field(strict=True, ge=100, le=10**6)] = 4000
     ridge: NonNegative | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, get_args
 
 from bfc_core.specs import baseline, data, job, model, optimizer, probe, schedule, study
 from bfc_core.specs.scalars import Spec
+from bfc_core.specs.series import ALWAYS, Series
 
 
 def words() -> Iterator[tuple[str, str, type[Spec]]]:
@@ -26,6 +28,24 @@ def words() -> Iterator[tuple[str, str, type[Spec]]]:
             yield part, word.model_fields["kind"].default, word
     for kind, word in job.JOBS.items():
         yield "job", kind, word
+
+
+def series() -> Iterator[tuple[str | None, Series]]:
+    """Every series as (the probe that reports it, its name, unit and meaning)."""
+    yield from ((None, one) for one in ALWAYS)
+    for part, kind, word in words():
+        if part == "probe" and issubclass(word, probe.Probe):
+            yield from ((kind, one) for one in word.readings)
+
+
+@cache
+def _units() -> dict[str, str | None]:
+    return {one.stem: one.unit for _, one in series()}
+
+
+def unit_of(key: str) -> str | None:
+    """The unit of a series by its key, `captured/3` as `captured`; None where the data decides."""
+    return _units().get(key.partition("/")[0])
 
 
 def entry(part: str, kind: str, word: type[Spec]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""Targets: teachers with known features. Importing this room registers their deeds."""
+"""Targets: teachers with known features. Importing this room imports every file in it, which registers the deeds."""
 
-from bfc_core.targets import hierarchical, monomials, multi_index, random_hierarchy
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["hierarchical", "monomials", "multi_index", "random_hierarchy"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -13,8 +13,8 @@ from bfc_core.measures import Undefined
 from bfc_core.records import Metric
 from bfc_core.registry import deed_of
 from bfc_core.specs.probe import ProbeKind
-from bfc_core.specs.series import unit_of
 from bfc_core.specs.train import TrainSpec
+from bfc_core.specs.vocabulary import unit_of
 from bfc_core.training.evaluation import Evaluation
 from bfc_core.training.feeds import data_key
 from bfc_core.training.stack_view import StackView, chosen_rows

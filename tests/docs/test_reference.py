@@ -22,7 +22,8 @@ from bfc_client.command.session import exit_status
 from bfc_client.errors import BfcError
 from bfc_core import specs
 from bfc_core.records import FAILURES, Failure, Metric, Result
-from bfc_core.specs.series import SERIES, UNITS
+from bfc_core.specs.series import UNITS
+from bfc_core.specs.vocabulary import series
 
 ROOT = Path(__file__).parents[2]
 #: Where the code of a problem stands among the arguments of what makes it.
@@ -145,7 +146,7 @@ def test_every_exit_status_stands_in_the_reference() -> None:
 
 
 def test_every_unit_stands_in_the_reference() -> None:
-    said = {one.unit for one in SERIES}
+    said = {one.unit for _, one in series()}
     said |= {constant(call, 2, "unit") for _, call, _ in calls("bfc_core", "Column", "Progress")}
     said |= {constant(call, 99, "unit") for _, call, _ in calls("bfc_core", "Metric", "Reading", "columns")}
     assert said - {None} <= UNITS.keys()
@@ -170,7 +171,7 @@ def test_every_series_that_a_training_reports_is_known_with_its_unit(name: str) 
     left_out = {"pictures", "sensitivity" if name == "hierarchical" else "pictures"}
     probes = [{"kind": kind} for part, kind, _ in specs.words() if part == "probe" and kind not in left_out]
     spec = {"data": data, "model": model, "budget": {"steps": 4, "batch": 32}, "probes": probes}
-    known = {one.stem for one in SERIES}
+    known = {one.stem for _, one in series()}
     seen: dict[str, str | None] = {}
     for record in bfc_core.run(specs.load("train", spec)):
         assert not isinstance(record, Failure), record
