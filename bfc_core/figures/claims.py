@@ -12,6 +12,7 @@ from bfc_core.studies.claims import PHRASES
 
 TITLE = "Claims"
 WORDS = {"supported": "supported", "not_supported": "not supported", "underpowered": "underpowered"}
+SCALES = {"log10 ratio": "decades", "-log10 error": "decades", "points": "points of accuracy"}
 TINTS = {"supported": 2, "not_supported": 7, "underpowered": 5}
 
 
@@ -19,14 +20,14 @@ TINTS = {"supported": 2, "not_supported": 7, "underpowered": 5}
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Median and interval of every component of every claim, and the threshold that was fixed before the study ran.
 
-    Ratios and −log₁₀ errors in decades, the others in their own unit; larger is better unless the phrase says "at most".
+    Ratios and −log10 errors in decades, the others in their own unit; larger is better unless the phrase says "at most".
     """
     rows = [row for claim in study.summary.get("claims") or () for row in _rows(claim)]
     if not rows:
         return nothing(TITLE, "This study claims nothing.", theme)
     order = list(dict.fromkeys(row["label"] for row in rows))
     words = (
-        "Bar: interval of the median; dot: median; tick: threshold. A bar that ends at the edge is unbounded there.",
+        "Bar: interval of the median; dot: median; tick: threshold. Without a dot the median is worst: seeds were lost.",
         str(study.summary["claims"][0]["rule"]).capitalize() + ".",
     )
     body = {
@@ -46,11 +47,17 @@ def _rows(claim: dict[str, Any]) -> list[Row]:
         low, high = part["interval"]
         found.append({
             "label": f"{claim['claim'].replace('_', ' ')}{where}: {phrase}{most}",
-            "scale": "decades" if "log10" in part["unit"] else "share or error",
+            "scale": SCALES.get(part["unit"], "share, error or λ"),
             "verdict": WORDS[part["verdict"]],
             "effect": part["effect"], "low": low, "high": high, "threshold": part["threshold"],
+            **{name: _beyond(part["words"].get(end, "")) for name, end in (("low_beyond", "low"), ("high_beyond", "high"))},
         })  # fmt: skip
     return found
+
+
+def _beyond(word: str) -> str:
+    """On which side of the figure an end of an interval lies that is no number; nowhere where there is no interval."""
+    return next((side for side in ("plus", "minus") if word.startswith(side)), "")
 
 
 def _panel(scale: str, rows: list[Row], order: list[str], theme: Theme) -> Spec:
@@ -66,7 +73,7 @@ def _panel(scale: str, rows: list[Row], order: list[str], theme: Theme) -> Spec:
     x = {
         "type": "quantitative",
         "scale": {"domain": span, "nice": False, "clamp": True},
-        "axis": {"title": scale},
+        "axis": {"title": scale, "tickCount": 7},
     }
     axis = {"title": None, "labelLimit": 640, "labelColor": theme.ink, "grid": False}
     y = {"field": "label", "type": "nominal", "sort": here, "axis": axis}
@@ -79,17 +86,20 @@ def _panel(scale: str, rows: list[Row], order: list[str], theme: Theme) -> Spec:
         "scale": {"domain": domain, "range": hues},
         "legend": legend,
     }
-    keep: Spec = {"data": {"name": "rows"}, "transform": [
-        {"filter": f"datum.scale === {scale!r}"},
-        {"calculate": f"isValid(datum.low) ? datum.low : {span[0]}", "as": "from"},
-        {"calculate": f"isValid(datum.high) ? datum.high : {span[1]}", "as": "to"},
-    ]}  # fmt: skip
+    keep: Spec = {"data": {"name": "rows"}, "transform": [{"filter": f"datum.scale === {scale!r}"}]}
     bar = {"x": {**x, "field": "from"}, "x2": {"field": "to"}, "y": y, "color": colour}
+    ends = [*keep["transform"], *(_end(name, new, span) for name, new in (("low", "from"), ("high", "to")))]
+    ends.append({"filter": "isValid(datum.from) && isValid(datum.to)"})
     return {
         "width": 380,
         "height": {"step": 24},
         "layer": [
-            {**keep, "mark": {"type": "rule", "strokeWidth": 7, "opacity": 0.35}, "encoding": bar},
+            {
+                **keep,
+                "transform": ends,
+                "mark": {"type": "rule", "strokeWidth": 7, "opacity": 0.35},
+                "encoding": bar,
+            },
             {
                 **keep,
                 "mark": {"type": "tick", "thickness": 2, "size": 18, "color": theme.ink},
@@ -102,3 +112,9 @@ def _panel(scale: str, rows: list[Row], order: list[str], theme: Theme) -> Spec:
             },
         ],
     }
+
+
+def _end(name: str, new: str, span: list[float]) -> Spec:
+    """An end of a bar: its number, or the edge of the panel beyond which it lies."""
+    edge = f"datum.{name}_beyond === 'plus' ? {span[1]} : datum.{name}_beyond === 'minus' ? {span[0]} : null"
+    return {"calculate": f"isValid(datum.{name}) ? datum.{name} : {edge}", "as": new}

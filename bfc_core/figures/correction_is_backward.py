@@ -36,13 +36,14 @@ ARMS = {
     "layerwise_then_joint": "then joint",
     "joint": "joint from the start",
     "detached": "then joint, gradient blocked",
-    "upper_frozen": "then level 2 alone",
+    "upper_frozen": "then the lowest level alone",
     "cyclic": "then one at a time, in cycles",
     "longer": "layerwise, twice as long",
     "layerwise": "layerwise",
 }
 FORKED = ("layerwise_then_joint", "detached", "upper_frozen", "cyclic")
 FLOOR = 1e-8
+REL = "relative test error"
 
 
 @figure("correction_is_backward", TITLE, "correction")
@@ -52,28 +53,39 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     Stage boundaries are marked. Where joint training lowers the feature error and the arms without a gradient from
     above do not, correction is backward.
     """
-    points = _points(study)
-    if not points:
-        return nothing(TITLE, "No curves were recorded.", theme)
+    points, rates = _points(study), [_named(row) for row in study.rows("stuck_rates")]
+    if not any(row["step"] for row in points):
+        return nothing(TITLE, f"No curves were recorded. {stuck_words(rates, '{arm}:', hollow=False)}", theme)
     medians = [
         {"panel": panel, "readout": readout, "arm": arm, "step": step}
         | over_seeds((row["value"] for row in rows), study.seeds, 1.0)
         for (panel, readout, arm, step), rows in grouped(points, "panel", "readout", "arm", "step").items()
     ]
     sets = {"seeds": points, "medians": medians, "ends": _ends(study, points), "stages": _boundaries(study)}
-    ticks = decades((row["value"] for row in points), FLOOR, 1.0)
     shown = [label for label in ARMS.values() if any(row["arm"] == label for row in points)]
     colours = dict(zip(shown, theme.hues, strict=False))
     panels = list(dict.fromkeys(row["panel"] for row in points))
     places = [(panel, readout) for panel in panels for readout in readouts(points)]
-    body = grid([_panel(*place, ticks, colours, theme) for place in places])
+    body = grid([_panel(*place, _ticks(points, place[0]), colours, theme) for place in places])
     words = (
         "Arms share their layerwise stages, then part; dashed lines mark stage ends.",
         interval_rule(study.seeds),
-        stuck_words(study.rows("stuck_rates"), "{schedule}, {readout}:"),
+        stuck_words(rates, "{arm}:"),
         verdict_words(study.claims("lower_features_corrected", "correction_is_backward")),
     )
     return page(TITLE, words, sets, body, theme)
+
+
+def _named(row: Row) -> Row:
+    """A row of stuck rates with the words for its arm."""
+    of = f" ({row['readout']})" if row["readout"] in ("fixed", "signed") else ""
+    return {**row, "arm": f"{ARMS.get(row['schedule'], row['schedule'])}{of}"}
+
+
+def _ticks(points: list[Row], panel: str) -> list[float]:
+    """The decades of all panels of feature errors, or of those of test errors."""
+    alike = [row for row in points if (row["panel"] == REL) == (panel == REL)]
+    return decades((row["value"] for row in alike), FLOOR, 1.0)
 
 
 def _points(study: Study) -> list[Row]:
@@ -82,22 +94,24 @@ def _points(study: Study) -> list[Row]:
     What an arm shares with `layerwise` is drawn once, as `layerwise`.
     """
     rows = study.rows("curves")
+    # Of classes `test_error` is the part that is wrong, and the relative error has a series of its own.
+    rel = "relative_test_error" if any(row["key"] == "relative_test_error" for row in rows) else "test_error"
     levels = sorted({row["layer"] for row in rows if row["key"] == "feature_error"})[:-1]
     shared = max((row["step"] for row in _boundaries(study)), default=0)
     found = []
     for row in rows:
-        panel = _panel_of(row, levels)
+        panel = _panel_of(row, levels, rel)
         own = row["schedule"] not in FORKED or row["step"] >= shared
         if panel and own and row["schedule"] in ARMS and positive(row["value"]):
             kept = {name: row[name] for name in ("readout", "seed", "step", "value")}
             found.append({"panel": panel, "arm": ARMS[row["schedule"]], **kept})
-    order = [*(f"feature error, level {level}" for level in levels), "relative test error"]
+    order = [*(f"feature error, level {level}" for level in levels), REL]
     return sorted(found, key=lambda row: order.index(row["panel"]))
 
 
-def _panel_of(row: Row, levels: list[int]) -> str | None:
-    if row["key"] == "test_error":
-        return "relative test error"
+def _panel_of(row: Row, levels: list[int], rel: str) -> str | None:
+    if row["key"] == rel:
+        return REL
     return (
         f"feature error, level {row['layer']}"
         if row["key"] == "feature_error" and row["layer"] in levels

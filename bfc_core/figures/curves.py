@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from bfc_core.figures.book import figure
-from bfc_core.figures.data import Row, Study, grouped, interval_rule, over_seeds, positive
+from bfc_core.figures.data import (
+    Row,
+    Study,
+    grouped,
+    interval_rule,
+    over_seeds,
+    positive,
+    stuck_in,
+    stuck_words,
+)
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, bands, grid, nothing, page, seed_lines, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
+from bfc_core.specs.series import unit_of
 
 TITLE = "Curves"
 MOST_PANELS = 12
@@ -34,31 +44,48 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     ]
     whats = list(dict.fromkeys(row["what"] for row in points))
     body = grid([_panel(panel, points, whats, theme) for panel in panels])
-    words = (interval_rule(seeds) if seeds > 1 else "One run.",)
+    words = (interval_rule(seeds) if seeds > 1 else "One run a line.", _lost(study))
     return page(TITLE, words, {"points": points, "medians": medians}, body, theme)
+
+
+def _lost(study: Study) -> str:
+    """How many runs stuck or diverged, where the study's runs say so."""
+    rates = study.rows("stuck_rates")
+    if rates:
+        return stuck_words(rates, "{schedule}:", hollow=False)
+    runs = [row for row in study.rows("runs") if "stuck" in row and "state" in row]
+    return stuck_in(runs, hollow=False)
 
 
 def _point(row: Row) -> Row:
     """The row's panel, and what tells it from others in it."""
     layer = f", layer {row['layer']}" if row["layer"] is not None else ""
-    others = [str(row[name]).replace("_", " ") for name in row if name not in OWN and row[name] is not None]
+    others = [_said(name, row[name]) for name in row if name not in OWN and row[name] is not None]
     return {
         "panel": titled(f"{row['key'].replace('_', ' ')}{layer}", row.get("readout") or ""),
-        "what": " · ".join(others) or "run",
+        "what": ", ".join(others) or "run",
+        "unit": unit_of(row["key"]),
         "seed": row.get("seed") or 0,
         "step": row["step"],
         "value": row["value"],
     }
 
 
+def _said(name: str, value: Any) -> str:
+    """A field of a grid by its last name and value, such as `rate 0.01`; a schedule by its own name."""
+    said = str(value).replace("_", " ")
+    return said if name == "schedule" else f"{name.rpartition('.')[2].replace('_', ' ')} {said}"
+
+
 def _panel(panel: str, points: list[Row], whats: list[str], theme: Theme) -> Spec:
     here = [row["value"] for row in points if row["panel"] == panel]
+    unit = next((row["unit"] for row in points if row["panel"] == panel), None)
     x = {"field": "step", "type": "quantitative", "axis": {"title": "step", "tickCount": 5}}
     y: Spec = {"type": "quantitative"}
     if all(positive(value) for value in here) and max(here) > 10 * min(here):
-        y |= log_axis(decades(here, FLOOR), None)
+        y |= log_axis(decades(here, FLOOR), unit)
     else:
-        y |= {"scale": {"zero": False}, "axis": {"title": None}}
+        y |= {"scale": {"zero": False}, "axis": {"title": unit}}
     legend = {
         "orient": "bottom",
         "title": None,

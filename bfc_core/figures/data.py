@@ -13,6 +13,9 @@ from bfc_core.studies import intervals
 
 Row = dict[str, Any]
 CAPTION_WIDTH = 150
+NARROW = 86
+"""The width of a caption over a single panel, in characters."""
+MOST_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,9 @@ def readouts(rows: Iterable[Row]) -> list[str]:
     return sorted({row["readout"] for row in rows}, key=lambda name: (name != "signed", name))
 
 
-def caption(*sentences: str) -> list[str]:
+def caption(*sentences: str, width: int = CAPTION_WIDTH) -> list[str]:
     """Sentences as lines of a caption, each beginning its own."""
-    return [line for sentence in sentences if sentence for line in textwrap.wrap(sentence, CAPTION_WIDTH)]
+    return [line for sentence in sentences if sentence for line in textwrap.wrap(sentence, width)]
 
 
 LINES = "Thin lines: seeds; thick: median; band"
@@ -85,17 +88,30 @@ def interval_rule(planned: int, marks: str = LINES) -> str:
     return f"n = {planned} seeds. {marks}: interval of the median ({rule})."
 
 
-def stuck_words(rates: Sequence[Row], named: str) -> str:
-    """How many runs stuck or diverged, by group; `named` is a format over a row's fields."""
+def stuck_words(rates: Sequence[Row], named: str, *, hollow: bool = True) -> str:
+    """How many runs stuck or diverged, by group where these are few; `named` is a format over a row's fields."""
     parts = []
     for row in rates:
         if row["stuck"] or row["diverged"]:
             lost = f" and {row['diverged']} diverged" if row["diverged"] else ""
             parts.append(f"{named.format_map(row)} {row['stuck']} of {row['n']}{lost}")
-    total, stuck = sum(row["n"] for row in rates), sum(row["stuck"] for row in rates)
-    if not rates:
+    n, stuck, diverged = (sum(row[name] for row in rates) for name in ("n", "stuck", "diverged"))
+    return _stuck_sentence(n, stuck, diverged, parts if len(parts) <= MOST_GROUPS else [], hollow)
+
+
+def stuck_in(rows: Iterable[Row], *, hollow: bool = True) -> str:
+    """The same of a table's rows, where these say whether they stuck."""
+    known = [row for row in rows if row["stuck"] is not None or row["state"] == "diverged"]
+    diverged = sum(row["state"] == "diverged" for row in known)
+    return _stuck_sentence(len(known), sum(row["stuck"] is True for row in known), diverged, [], hollow)
+
+
+def _stuck_sentence(n: int, stuck: int, diverged: int, parts: Sequence[str], hollow: bool) -> str:
+    if not n:
         return ""
-    return f"Stuck runs (hollow): {stuck} of {total}" + (f" ({'; '.join(parts)})." if parts else ".")
+    lost = f", {diverged} diverged" if diverged else ""
+    drawn = " (hollow)" if hollow else ""
+    return f"Stuck runs{drawn}: {stuck} of {n}{lost}" + (f" ({'; '.join(parts)})." if parts else ".")
 
 
 def verdict_words(claims: Iterable[Mapping[str, Any]]) -> str:

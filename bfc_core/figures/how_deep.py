@@ -15,13 +15,16 @@ from bfc_core.figures.data import (
     over_seeds,
     positive,
     readouts,
+    stuck_in,
     verdict_words,
 )
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
 
 TITLE = "How deep"
-MARKS = {"supported": "✓", "not_supported": "✗", "underpowered": "?"}
+MARKS = {"supported": "tick", "not_supported": "cross", "underpowered": "?"}
+SHAPES = {"tick": "M-1,0.1L-0.3,0.8L1,-0.8", "cross": "M-0.8,-0.8L0.8,0.8M0.8,-0.8L-0.8,0.8"}
+"""Drawn as paths: a font that lacks such signs makes the whole label fall back on another."""
 FLOOR = 1e-8
 
 
@@ -52,12 +55,13 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     for readout in shown:
         panels += [
             _heat(readout, measure, theme),
-            _lines(readout, measure, colours, theme, legend=readout == shown[-1]),
+            _lines(readout, measure, colours, theme, legend=readout == shown[-1], spread=len(rows) > 1),
         ]
     words = (
-        "✓ the k-th freed level gains over k − 1 and over its equal-update control, ✗ it does not, ? undecided.",
+        "Tick: the k-th freed level gains over k − 1 and over its equal-update control; cross: it does not; ?: undecided.",
         "Dashed, diamonds: the same updates spent before the higher levels came. Dotted: joint for both stages' steps.",
         interval_rule(study.seeds, DOTS),
+        stuck_in(windows),
         verdict_words(study.claims("correction_is_deep", "one_level_suffices")),
     )
     return page(TITLE, words, sets, grid(panels), theme)
@@ -70,6 +74,7 @@ def _name(row: Row) -> str:
 def _point(row: Row) -> Row:
     how = "equal updates" if row["control"] == "equal_updates" else "window"
     kept = {name: row[name] for name in ("readout", "free", "seed", "stuck")}
+    kept["free"] = str(kept["free"])
     return {"row": _name(row), "how": how, "value": row["value"], **kept}
 
 
@@ -79,7 +84,17 @@ def _medians(points: list[Row], planned: int, worst: float) -> list[Row]:
     for (readout, row, how, free), rows in groups.items():
         place = {"readout": readout, "row": row, "how": how, "free": free}
         found.append(place | over_seeds((one["value"] for one in rows), planned, worst))
-    return found
+    return found + [_shared(row) for row in found if row["free"] == "0" and _has_control(row, found)]
+
+
+def _has_control(window: Row, medians: list[Row]) -> bool:
+    here = (window["readout"], window["row"])
+    return any((row["readout"], row["row"]) == here and row["how"] == "equal updates" for row in medians)
+
+
+def _shared(window: Row) -> Row:
+    """Where the control's line starts: with nothing freed it is the window itself, so it has no mark of its own."""
+    return {**window, "how": "equal updates", "low": None, "high": None, "shared": True}
 
 
 def _cells(windows: list[Row], study: Study, measure: Measure) -> list[Row]:
@@ -90,8 +105,9 @@ def _cells(windows: list[Row], study: Study, measure: Measure) -> list[Row]:
     for (readout, level, free), rows in grouped(plain, "readout", "train_up_to", "free").items():
         median = over_seeds((row["value"] for row in rows), study.seeds, measure.worst)["median"]
         mark = MARKS.get(verdicts.get((readout, level, free), ""), "")
-        found.append({"readout": readout, "level": level, "free": free, "median": median, "mark": mark,
-                      "label": f"{median:.1%} {mark}" if measure.worst == 0 else f"{median:.2g} {mark}"})  # fmt: skip
+        label = (f"{median:.1%}" if measure.worst == 0 else f"{median:.2g}") + (" ?" if mark == "?" else "")
+        place = {"readout": readout, "level": level, "free": free}
+        found.append({**place, "median": median, "mark": mark, "label": label})
     return found
 
 
@@ -146,6 +162,12 @@ def _heat(readout: str, measure: Measure, theme: Theme) -> Spec:
         "scale": measure.shade,
         "legend": None,
     }
+    shape = {
+        "field": "mark",
+        "type": "nominal",
+        "scale": {"domain": list(SHAPES), "range": list(SHAPES.values())},
+        "legend": None,
+    }
     ink = {"condition": {"test": measure.deep, "value": "#ffffff"}, "value": "#10131a"}
     return {
         "title": titled(f"median {measure.word} of each window", readout),
@@ -160,16 +182,37 @@ def _heat(readout: str, measure: Measure, theme: Theme) -> Spec:
                 "encoding": {"color": colour},
             },
             {
-                "mark": {"type": "text", "fontSize": 14, "fontWeight": 600},
+                "mark": {"type": "text", "fontSize": 14, "fontWeight": 600, "dy": -8},
                 "encoding": {"text": {"field": "label"}, "color": ink},
+            },
+            {
+                "transform": [{"filter": "datum.mark === 'tick' || datum.mark === 'cross'"}],
+                "mark": {
+                    "type": "point",
+                    "filled": False,
+                    "size": 110,
+                    "strokeWidth": 2.4,
+                    "yOffset": 14,
+                    "opacity": 1,
+                },
+                "encoding": {"shape": shape, "color": ink},
             },
         ],
     }
 
 
-def _lines(readout: str, measure: Measure, colours: dict[str, str], theme: Theme, *, legend: bool) -> Spec:
+def _lines(
+    readout: str, measure: Measure, colours: dict[str, str], theme: Theme, *, legend: bool, spread: bool
+) -> Spec:
     keep = where(readout=readout)
-    x = {"field": "free", "type": "ordinal", "axis": {"title": "k, levels freed", "labelAngle": 0}}
+    axis = {"title": "k, levels freed", "labelAngle": 0}
+    x: Spec = {
+        "field": "free",
+        "type": "ordinal",
+        "scale": {"type": "band", "paddingInner": 0.5},
+        "axis": axis,
+    }
+    shift: Spec = {"xOffset": {"field": "row", "scale": {"domain": list(colours)}}} if spread else {}
     y = {"type": "quantitative", **measure.axis}
     colour = nominal("row", colours, columns=6) if legend else nominal("row", colours) | {"legend": None}
     ways = ["window", "equal updates"]
@@ -193,13 +236,26 @@ def _lines(readout: str, measure: Measure, colours: dict[str, str], theme: Theme
                 "data": {"name": "medians"},
                 "transform": [*keep, {"filter": "isValid(datum.low)"}],
                 "mark": {"type": "rule", "strokeWidth": 7, "opacity": 0.2},
-                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
+                "encoding": {
+                    "x": x,
+                    "y": {**y, "field": "low"},
+                    "y2": {"field": "high"},
+                    "color": colour,
+                    **shift,
+                },
             },
             {
                 "data": {"name": "points"},
                 "transform": keep,
                 "mark": {"type": "point", "size": 26, "opacity": 0.7},
-                "encoding": {"x": x, "y": {**y, "field": "value"}, "color": colour, "fill": fill},
+                "encoding": {
+                    "x": x,
+                    "y": {**y, "field": "value"},
+                    "color": colour,
+                    "fill": fill,
+                    "shape": shape,
+                    **shift,
+                },
             },
             {
                 "data": {"name": "medians"},
@@ -211,13 +267,14 @@ def _lines(readout: str, measure: Measure, colours: dict[str, str], theme: Theme
                     "color": colour,
                     "strokeDash": dash,
                     "detail": detail,
+                    **shift,
                 },
             },
             {
                 "data": {"name": "medians"},
-                "transform": keep,
+                "transform": [*keep, {"filter": "!datum.shared"}],
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "encoding": {"x": x, "y": {**y, "field": "median"}, "color": colour, "shape": shape},
+                "encoding": {"x": x, "y": {**y, "field": "median"}, "color": colour, "shape": shape, **shift},
             },
         ],
     }

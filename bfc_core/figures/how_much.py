@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from bfc_core.figures.book import figure
-from bfc_core.figures.data import Row, Study, grouped, over_seeds, positive, readouts, verdict_words
+from bfc_core.figures.data import Row, Study, grouped, over_seeds, positive, readouts, stuck_in, verdict_words
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
 
@@ -39,6 +39,7 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     words = (
         f"n = {study.seeds} seeds: small dots; large: medians, with their window (l, k). Hollow: control of equal updates.",
         "λ = (1 − c(before, after)) / (1 − c(initial, after)), c being linear CKA corrected for chance.",
+        stuck_in((row for row in study.rows("how_deep") if row["train_up_to"]), hollow=False),
         verdict_words(study.claims("correction_is_local")),
     )
     return page(TITLE, words, {"points": points, "medians": medians}, grid(panels), theme)
@@ -80,7 +81,7 @@ def _point(row: Row, layer: int, moved: float, frozen: float) -> Row:
 def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: Theme) -> Spec:
     keep = where(readout=readout)
     x = {"field": "moved", "type": "quantitative", **log_axis(ticks, "λ")}
-    y = {"field": "gain", "type": "quantitative", "axis": {"title": "gain over k = 0, log₁₀", "tickCount": 6}}
+    y = {"field": "gain", "type": "quantitative", "axis": {"title": "gain over k = 0, log10", "tickCount": 6}}
     colour = nominal("layer", colours, columns=6)
     colour["legend"]["symbolType"] = "circle"
     fill = {
@@ -97,11 +98,11 @@ def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: The
         "width": PANEL_WIDTH,
         "height": 300,
         "layer": [
-            {"data": {"name": "points"}, **base, "mark": {"type": "point", "size": 24, "opacity": 0.5}},
+            {"data": {"name": "points"}, **base, "mark": {"type": "point", "size": 20, "opacity": 0.35}},
             {"data": {"name": "medians"}, **base, "mark": {"type": "point", "size": 120, "strokeWidth": 2}},
             {
                 "data": {"name": "medians"},
-                "transform": [*keep, {"filter": "datum.top"}],
+                "transform": [*keep, {"filter": "datum.top && datum.how === 'window'"}],
                 "mark": {"type": "text", "dy": -15, "fontSize": 11},
                 "encoding": label,
             },

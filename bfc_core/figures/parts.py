@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bfc_core.figures.data import caption
+from bfc_core.figures.data import NARROW, caption
 from bfc_core.figures.theme import Theme, heading
 
 Spec = dict[str, Any]
@@ -93,14 +93,19 @@ def titled(words: str, readout: str) -> str:
 
 def grid(panels: Sequence[Spec]) -> Spec:
     """Panels in rows of two."""
-    rows = [{"hconcat": list(panels[i : i + 2]), "spacing": 34} for i in range(0, len(panels), 2)]
-    return {"vconcat": rows, "spacing": 22}
+    # A panel's own shapes: marks of verdicts are none of a line's.
+    apart = {"resolve": {"scale": {"shape": "independent"}}}
+    pairs = (list(panels[i : i + 2]) for i in range(0, len(panels), 2))
+    rows = [{"hconcat": pair, "spacing": 34, **apart} for pair in pairs]
+    return {"vconcat": rows, "spacing": 22, **apart}
 
 
 def page(title: str, sentences: Sequence[str], datasets: Mapping[str, Any], body: Spec, theme: Theme) -> Spec:
-    """A whole figure: heading, caption, data sets and panels."""
+    """A whole figure: heading, caption as wide as its panels, data sets and panels."""
     rounded = {name: [_rounded(row) for row in rows] for name, rows in datasets.items()}
-    return {"title": heading(title, caption(*sentences), theme), "datasets": rounded, **body}
+    alone = all(len(row.get("hconcat", ())) == 1 for row in body.get("vconcat", [{}]))
+    lines = caption(*sentences, width=NARROW) if alone else caption(*sentences)
+    return {"title": heading(title, lines, theme), "datasets": rounded, **body}
 
 
 def _rounded(row: Mapping[str, Any]) -> Spec:
@@ -111,7 +116,7 @@ def _rounded(row: Mapping[str, Any]) -> Spec:
 def nothing(title: str, why: str, theme: Theme) -> Spec:
     """A figure that has nothing to show, and says why."""
     return {
-        "title": heading(title, caption(why), theme),
+        "title": heading(title, caption(why, width=NARROW), theme),
         "data": {"values": [{}]},
         "width": 600,
         "height": 40,

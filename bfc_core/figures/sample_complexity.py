@@ -28,7 +28,7 @@ FLOOR = 1e-8
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Relative test error against the number of labels N, for every learner at its better input.
 
-    N*, where a learner's isotonic curve crosses 10⁻², is shaded with its interval; below, how often the deep learner
+    N*, where a learner's isotonic curve crosses 0.01, is shaded with its interval; below, how often the deep learner
     sticks.
     """
     points = _points(study)
@@ -44,7 +44,8 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     sets = {"points": points, "medians": medians, "stars": stars, "rates": rates}
     panels = [_errors(points, theme)] + ([_stuck(points, theme)] if rates else [])
     words = (
-        "Each learner on its better input, chosen by validation. Dashed: 10⁻². " + _star_words(stars),
+        "Each learner on its better input, chosen by validation; errors above 1 are drawn at 1. Dashed: 0.01.",
+        _star_words(stars),
         interval_rule(study.seeds),
         stuck_words(rates, "at N {samples}:"),
         verdict_words(study.claims("shallow_fail_at_equal_samples")),
@@ -58,7 +59,7 @@ def _points(study: Study) -> list[Row]:
     found = []
     for (learner,), group in grouped(rows, "learner").items():
         inputs = _better(group)
-        name = learner if inputs == "x" else f"{learner} on [x, h₁]"
+        name = learner if inputs == "x" else f"{learner} on [x, h1]"
         for row in group:
             if row["inputs_as"] == inputs:
                 place = {"learner": name, "key": learner, "group": row["group"], "inputs_as": inputs}
@@ -68,6 +69,7 @@ def _points(study: Study) -> list[Row]:
                         "samples": row["samples"],
                         "seed": row["seed"],
                         "value": row["relative_test_error"],
+                        "stuck": row.get("stuck"),
                     }
                 )
     return found
@@ -102,7 +104,7 @@ def _star_words(stars: list[Row]) -> str:
     return (
         "N*: " + "; ".join(parts) + "."
         if parts
-        else "No learner's curve crosses it: N* lies beyond the largest N."
+        else "N*: no learner's curve crosses 0.01, so N* lies beyond the largest N."
     )
 
 
@@ -151,6 +153,17 @@ def _errors(points: list[Row], theme: Theme) -> Spec:
             {**level, "encoding": {"y": {**y, "field": "level"}}},
             seed_lines("points", [], x, y, colour),
             *_dashed(bands("medians", [], x, y, colour), colour),
+            {
+                "data": {"name": "medians"},
+                "mark": {"type": "point", "filled": True, "size": 34, "opacity": 1},
+                "encoding": {"x": x, "y": {**y, "field": "median"}, "color": colour},
+            },
+            {
+                "data": {"name": "points"},
+                "transform": [{"filter": "datum.stuck === true"}],
+                "mark": {"type": "point", "size": 40, "strokeWidth": 1.4, "fill": theme.ground, "opacity": 1},
+                "encoding": {"x": x, "y": {**y, "field": "value"}, "color": colour},
+            },
         ],
     }
 

@@ -97,15 +97,15 @@ def decades(values: Iterable[float], floor: float, roof: float | None = None) ->
     return [10.0**power for power in range(low, high + 1)]
 
 
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
 def power_labels(ticks: Sequence[float]) -> str:
-    """A Vega expression that writes ticks as 10⁻³, 0.01 … 1 … 100 or 10⁴."""
+    """A Vega expression that writes ticks as 1e-4, 0.001 … 1 … 1000 or 1e4.
+
+    Plain figures: a renderer's font that lacks superscripts falls back on another for the whole label.
+    """
     cases = []
     for tick in ticks:
         power = round(math.log10(tick))
-        text = f"{tick:g}" if -2 <= power <= 2 else "10" + str(power).translate(SUPERSCRIPTS)
+        text = f"{tick:g}" if -3 <= power <= 3 else f"1e{power}"
         cases.append(f"round(log(datum.value) / LN10) == {power} ? '{text}' : ")
     return "".join(cases) + "''"
 

@@ -13,6 +13,7 @@ from bfc_core.figures.data import (
     interval_rule,
     over_seeds,
     readouts,
+    stuck_words,
     verdict_words,
 )
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
@@ -53,9 +54,15 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     words = (
         "Captured: 1 − cross-fitted residual of a teacher neuron on the level's features. Dotted: chance.",
         interval_rule(study.seeds, DOTS),
+        stuck_words(_corrected(study), "{readout}:", hollow=False),
         verdict_words(study.claims("weak_directions_corrected")),
     )
     return page(TITLE, words, {"points": points, "medians": medians, "chance": chance}, grid(panels), theme)
+
+
+def _corrected(study: Study) -> list[Row]:
+    """Stuck rates of the runs whose corrected features are drawn."""
+    return [row for row in study.rows("stuck_rates") if row["schedule"] == "layerwise_then_joint"]
 
 
 def _points(study: Study) -> list[Row]:

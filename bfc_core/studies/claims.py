@@ -227,7 +227,8 @@ def rule(planned: int) -> str:
     """The rule in words, for `planned` seeds."""
     r = intervals.rank(planned)
     if r == 0:
-        return f"order statistics need {intervals.LEAST_SEEDS} seeds; {planned} give no 95 % interval for a median"
+        give = "gives" if planned == 1 else "give"
+        return f"order statistics need {intervals.LEAST_SEEDS} seeds; {planned} {give} no 95 % interval for a median"
     return (
         f"interval from order statistics {r} and {planned + 1 - r} of {planned} planned seeds "
         f"({intervals.coverage(planned):.1%}); supported when it lies wholly at or past the threshold in every component"

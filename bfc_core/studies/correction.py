@@ -360,6 +360,7 @@ def _curves(runs: Iterable[Run], numbers: tuple[int, ...]) -> Iterator[dict[str,
     """Every point of the series that the figures draw, of the main arms."""
     keys: list[tuple[str, int | None]] = [
         ("test_error", None),
+        ("relative_test_error", None),
         *(("feature_error", layer) for layer in numbers),
     ]
     for run in runs:

@@ -29,6 +29,13 @@ RUNS = (
     *columns("number", "test_accuracy"),
     *columns("string", "state"),
 )
+CURVES = (
+    *columns("string", "schedule"),
+    *columns("integer", "seed"),
+    *columns("string", "key"),
+    *columns("integer", "layer", "step"),
+    *columns("number", "value"),
+)
 GAPS = (
     *columns("string", "schedule"),
     *columns("integer", "layer", "seeds"),
@@ -80,7 +87,19 @@ class InformationGap:
         failed = failed_runs(self.members(), outcomes)
         gaps = table(GAPS, self._gaps(rows))
         summary = {"gaps": gaps.records(), "claims": [], "seeds": self.spec.seeds, "failed": len(failed.rows)}
-        return Result(summary, {"runs": table(RUNS, rows), "gaps": gaps, "failed_runs": failed})
+        tables = {"runs": table(RUNS, rows), "gaps": gaps, "failed_runs": failed}
+        return Result(summary, {**tables, "curves": table(CURVES, self._curves(outcomes))})
+
+    def _curves(self, outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
+        """Test errors, and the layers' probes, at every recorded step."""
+        named = (self.spec.probe, f"{self.spec.probe}_accuracy", "information_gap")
+        keys: list[tuple[str, int | None]] = [("test_error", None)]
+        keys += [(key, layer) for key in named for layer in self.layers]
+        for run in self._runs():
+            head = {"schedule": run.schedule, "seed": run.seed}
+            for (key, layer), points in outcomes.get(run.member.key, MISSING).curves(keys).items():
+                for step, value in points:
+                    yield {**head, "key": key, "layer": layer, "step": step, "value": value}
 
     def _rows(self, run: Run, outcome: Outcome) -> Iterator[dict[str, Any]]:
         key = self.spec.probe
