@@ -17,7 +17,7 @@ from bfc_core.figures.data import (
 )
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, bands, grid, nothing, page, seed_lines, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
-from bfc_core.specs.series import unit_of
+from bfc_core.specs.vocabulary import unit_of
 
 TITLE = "Curves"
 MOST_PANELS = 12
