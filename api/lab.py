@@ -81,6 +81,11 @@ class Lab:
             Ringer(engine, config.redis_url),
         )
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """What this server lets a job use, and a project queue, at most."""
+        return self.config.job_limits | {"queued_jobs": self.settings.max_queued_jobs}
+
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
     ) -> T:

@@ -368,6 +368,12 @@ class QuotaBody(Body):
     requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
     queued_jobs: Annotated[int, Field(ge=0, le=10**9)] | None = None
     running_jobs: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    """jobs that hold a process at once; more wait in the queue"""
+    job_wall_seconds: Annotated[int, Field(ge=1, le=10**8)] | None = None
+    """each job's `limits` are at most these four; the server's own, `BFC_MAX_JOB_…`, stand beside them"""
+    job_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = None
+    job_attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
+    job_snapshot_bytes: Annotated[int, Field(ge=0, le=2**50)] | None = None
     snapshot_bytes: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     dataset_bytes: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     retention_days: Annotated[int, Field(ge=0, le=36_500)] | None = None

@@ -29,7 +29,7 @@ class Settings:
     renderers: int = 1
     #: finished jobs older than this are deleted; None keeps all
     retention_days: float | None = None
-    #: jobs of one project that may wait or run at once, unless its quota says so
+    #: jobs of one project that may wait for their turn, unless its quota says so
     max_queued_jobs: int = 100_000
 
     @classmethod

@@ -28,6 +28,9 @@ class Config:
     allow_no_auth: bool = False
     require_key: bool = False
     max_job_memory_bytes: int | None = None
+    max_job_wall_seconds: float | None = None
+    max_job_attempts: int | None = None
+    max_job_snapshot_bytes: int | None = None
     lease_seconds: float = 15.0
     heartbeat_seconds: float = 0.4
     cancel_grace_seconds: float = 10.0
@@ -42,7 +45,6 @@ class Config:
         """The settings of `env` (default: the process environment); `ConfigError` for a bad value."""
         env = os.environ if env is None else env
         data = Path(env.get("BFC_DATA") or "bfc-data")
-        memory = _number(env, "BFC_MAX_JOB_MEMORY_BYTES", 0, int)
         log = env.get("BFC_LOG") or "text"
         if log not in ("text", "json"):
             raise ConfigError(f"BFC_LOG is {log!r}; accepted: text, json")
@@ -54,7 +56,10 @@ class Config:
             port=_number(env, "BFC_PORT", 8321, int),
             allow_no_auth=_truth(env, "BFC_ALLOW_NO_AUTH"),
             require_key=_truth(env, "BFC_REQUIRE_KEY"),
-            max_job_memory_bytes=memory or None,
+            max_job_memory_bytes=_number(env, "BFC_MAX_JOB_MEMORY_BYTES", 0, int) or None,
+            max_job_wall_seconds=_number(env, "BFC_MAX_JOB_WALL_SECONDS", 0.0, float) or None,
+            max_job_attempts=_number(env, "BFC_MAX_JOB_ATTEMPTS", 0, int) or None,
+            max_job_snapshot_bytes=_number(env, "BFC_MAX_JOB_SNAPSHOT_BYTES", 0, int) or None,
             lease_seconds=_number(env, "BFC_LEASE_SECONDS", 15.0, float),
             heartbeat_seconds=_number(env, "BFC_HEARTBEAT_SECONDS", 0.4, float),
             cancel_grace_seconds=_number(env, "BFC_CANCEL_GRACE_SECONDS", 10.0, float),
@@ -64,6 +69,17 @@ class Config:
             free_disk_fraction=_number(env, "BFC_FREE_DISK_FRACTION", 0.05, float),
             log=log,
         )
+
+    @property
+    def job_limits(self) -> dict[str, float]:
+        """What this server lets a job use at most, named as a job's own limits; empty where it sets none."""
+        found = {
+            "wall_seconds": self.max_job_wall_seconds,
+            "memory_bytes": self.max_job_memory_bytes,
+            "attempts": self.max_job_attempts,
+            "snapshot_bytes": self.max_job_snapshot_bytes,
+        }
+        return {name: most for name, most in found.items() if most is not None}
 
 
 def _number(env: Mapping[str, str], name: str, default: N, kind: type[N]) -> N:

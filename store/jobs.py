@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, text
 from bfc_core import specs
 from store.errors import Conflict, NotFound, QueueFull, UnknownDependency
 from store.ids import new_id
+from store.keys import quotas_of
 from store.settle import count_members, follow
 from store.states import STATES, TERMINAL
 from store.tables import job_dependencies, jobs
@@ -43,6 +44,8 @@ class Placing:
     trace_id: str | None = None
     origin_snapshot_id: str | None = None
     provenance: Mapping[str, Any] | None = None
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """The server's limits, named as in `specs.Limits`, and `queued_jobs`, which a project's quota stands above."""
 
 
 def submit(
@@ -58,7 +61,8 @@ def submit(
     """
     after = list(dict.fromkeys([*job.after, *_probed(job.spec)]))
     states = _needed(connection, project_id, after)
-    _room(connection, project_id, max(1, len(members)))
+    quotas = quotas_of(connection, project_id)
+    _room(connection, project_id, max(1, len(members)), quotas.get("queued_jobs", placing.bounds.get("queued_jobs")))
     job_id = new_id("job")
     study = job.kind in STUDIES
     cost = specs.combined(_cost(one.spec) for one in members) if study else _cost(job.spec)
@@ -69,7 +73,7 @@ def submit(
         "labels": job.labels,
         "priority": job.priority,
         "version": job.version,
-        "limits": job.limits.model_dump(mode="json", exclude_none=True),
+        "limits": _limits(job.limits, quotas, placing.bounds),
         "state": "waiting" if study or not met else "queued",
         "key_id": placing.key_id,
         "trace_id": placing.trace_id,
@@ -223,11 +227,18 @@ def _needed(connection: Connection, project_id: str, after: Sequence[str]) -> di
     return states
 
 
-def _room(connection: Connection, project_id: str, adding: int) -> None:
-    limit = connection.execute(
-        text("SELECT amount FROM quotas WHERE project_id = :project AND name = 'queued_jobs'"),
-        {"project": project_id},
-    ).scalar_one_or_none()
+def _limits(asked: specs.Limits, quotas: Mapping[str, int], bounds: Mapping[str, float]) -> dict[str, Any]:
+    """What a job may use: the least of what its body, its project (quotas `job_…`) and the server say."""
+    own = asked.model_dump(mode="json", exclude_none=True)
+    found = {}
+    for name in specs.Limits.model_fields:
+        said = [place[key] for place, key in ((own, name), (quotas, f"job_{name}"), (bounds, name)) if key in place]
+        if said:
+            found[name] = min(said)
+    return found
+
+
+def _room(connection: Connection, project_id: str, adding: int, limit: float | None) -> None:
     if limit is None:
         return
     queued = connection.execute(
@@ -236,7 +247,7 @@ def _room(connection: Connection, project_id: str, adding: int) -> None:
         {"project": project_id},
     ).scalar_one()
     if queued + adding > limit:
-        raise QueueFull(queued, adding, limit)
+        raise QueueFull(queued, adding, int(limit))
 
 
 def _probed(spec: Any) -> tuple[str, ...]:

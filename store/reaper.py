@@ -22,6 +22,7 @@ LAPSED = text("""
        AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => :settle)
        AND (j.lease_until < clock_timestamp()
             OR (j.lease_until < clock_timestamp() + make_interval(secs => :lease - :missed)
+                AND (w.id IS NULL OR w.heard_at < clock_timestamp() - make_interval(secs => :missed))
                 AND NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                     AND classid = CAST(:class AS bigint)::oid

@@ -116,7 +116,7 @@ quotas = Table(
     "quotas",
     metadata,
     _project(),
-    # queued_jobs, running_jobs, snapshot_bytes, dataset_bytes, requests_per_minute …
+    # queued_jobs, running_jobs, job_wall_seconds, job_memory_bytes …, snapshot_bytes, dataset_bytes, requests_per_minute …
     Column("name", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     PrimaryKeyConstraint("project_id", "name"),

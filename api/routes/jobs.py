@@ -219,7 +219,7 @@ async def fork_job(
         planned = submission.plan(envelope)
         submission.check(connection, lab.config, who.project, planned)
         origin = {"forked_from": job_id, "snapshot": body.snapshot}
-        placing = jobs.Placing(who.key_id, trace, body.snapshot, _submitted(trace) | origin)
+        placing = jobs.Placing(who.key_id, trace, body.snapshot, _submitted(trace) | origin, lab.bounds)
         return _made(connection, who, submission.submit(connection, who.project, planned, placing))
 
     said = {"snapshot": body.snapshot, "spec": body.spec, "name": body.name, "labels": body.labels}
@@ -262,7 +262,7 @@ def _create(
                     200, {"Location": f"/v1/jobs/{first}"}, shown.one(connection, who.project, first).encode()
                 )
         submission.check(connection, lab.config, who.project, planned)
-        placing = jobs.Placing(who.key_id, trace, None, _submitted(trace))
+        placing = jobs.Placing(who.key_id, trace, None, _submitted(trace), lab.bounds)
         return _made(connection, who, submission.submit(connection, who.project, planned, placing))
 
     route = f"POST /v1/jobs?reuse={reuse}"

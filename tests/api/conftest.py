@@ -76,9 +76,10 @@ def server(
 
 
 def config_of(engine: Engine, broker_url: str, data: Path) -> Config:
-    """Settings that point a server at this database."""
+    """Settings that point a server at this database; it takes no worker on paper for dead."""
     url = libpq_url(engine.url.render_as_string(hide_password=False))
-    return replace(Config(), database_url=url, redis_url=broker_url, data=data, spool=data / "spool")
+    patient = Config(heartbeat_seconds=3600.0)
+    return replace(patient, database_url=url, redis_url=broker_url, data=data, spool=data / "spool")
 
 
 @pytest.fixture

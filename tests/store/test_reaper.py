@@ -19,6 +19,9 @@ def silence(ledger: Ledger, job: str, seconds: float) -> None:
             text("UPDATE jobs SET lease_until = lease_until - make_interval(secs => :s) WHERE id = :id"),
             {"id": job, "s": seconds},
         )
+        connection.execute(
+            text("UPDATE workers SET heard_at = heard_at - make_interval(secs => :s)"), {"s": seconds}
+        )
 
 
 def test_a_lapsed_lease_is_queued_again_and_its_holder_shut_out(ledger: Ledger) -> None:

@@ -3,7 +3,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from bfc_core import records, specs
-from store import audit, claims, conclusions, endings, jobs, steps, why
+from store import audit, claims, conclusions, endings, jobs, keys, steps, why
 from store.engine import BAD_TRANSITION, sqlstate
 from store.errors import Conflict, NotFound, QueueFull, UnknownDependency
 from tests.ledger import Ledger, Member
@@ -131,6 +131,25 @@ def test_a_full_queue_refuses_more(ledger: Ledger) -> None:
     ledger.submit()
     with pytest.raises(QueueFull, match="limit of 2"):
         ledger.submit()
+
+
+def test_a_job_may_use_the_least_of_what_its_body_its_project_and_the_server_say(ledger: Ledger) -> None:
+    for name, amount in (("job_wall_seconds", 50), ("job_attempts", 3)):
+        ledger.run(keys.set_quota, ledger.project, name, amount)
+    placing = jobs.Placing(bounds={"wall_seconds": 60.0, "memory_bytes": 1 << 30, "queued_jobs": 3})
+
+    def limits(**asked: float) -> dict[str, float]:
+        job = specs.parse_job({"kind": "train", "spec": {}, "limits": asked})
+        job_id = ledger.run(jobs.submit, ledger.project, job, (), placing)
+        return dict(ledger.one("SELECT limits FROM jobs WHERE id = :id", id=job_id).limits)
+
+    assert limits() == {"wall_seconds": 50, "memory_bytes": 1 << 30, "attempts": 3}
+    assert limits(wall_seconds=10.0, attempts=9) == {"wall_seconds": 10, "memory_bytes": 1 << 30, "attempts": 3}
+    assert limits(snapshot_bytes=7)["snapshot_bytes"] == 7
+    with pytest.raises(QueueFull, match="limit of 3"):
+        limits()
+    ledger.run(keys.set_quota, ledger.project, "queued_jobs", 4)
+    limits()
 
 
 def test_a_study_waits_runs_and_concludes(ledger: Ledger) -> None:
