@@ -131,6 +131,13 @@ class Prober:
         held = self.trainee.scores(plan, data.validation.inputs)
         yield "validation_error", None, self._error(held, data.validation.labels)
 
+    def answers(self, plan: Plan) -> Tensor | None:
+        """Which test inputs the network classifies rightly (n,); None for real targets."""
+        if not self.trainee.data.classes:
+            return None
+        test = self.trainee.data.test
+        return self.trainee.scores(plan, test.inputs).argmax(1) == test.labels
+
     def _error(self, scores: Tensor, labels: Tensor) -> float:
         if self.trainee.data.classes:
             return float((scores.argmax(1) != labels).double().mean())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from bfc_core.records import Column, Result, Table
 
 from .pictures import Picture
@@ -19,8 +22,10 @@ def result(
     flops: int,
     steps: int,
     pictures: Sequence[Picture] = (),
+    right: Tensor | None = None,
 ) -> Result:
-    """Accuracies on test and validation, and tables `blocks`, `boundaries` and, where asked for, `pictures`."""
+    """Accuracies on test and validation, and tables `blocks`, `boundaries`, for classes `answers` and, where asked for,
+    `pictures`. `right` (n,) says which test inputs are classified rightly."""
     test, validation = prober.last("test_error"), prober.last("validation_error")
     summary: dict[str, Any] = {"updates": steps, "flops": flops, "stuck": None}
     if trainee.data.classes:
@@ -41,6 +46,8 @@ def result(
     for block, value in _last_by_block(prober).get("linear_accuracy", {}).items():
         summary[f"probe_accuracy_{block}"] = value
     tables = {"blocks": _blocks(trainee, updates, prober), "boundaries": _boundaries(prober)}
+    if right is not None:
+        tables["answers"] = _answers(right)
     if pictures:
         tables["pictures"] = _pictures(trainee, pictures)
     return Result(summary, tables)
@@ -87,6 +94,16 @@ def _boundaries(prober: Prober) -> Table:
         for step, stage, key, block, value in prober.rows
     )
     return Table(columns, tuple(rows))
+
+
+def _answers(right: Tensor) -> Table:
+    """One row: a bit for each test input, in their order, set where it is classified rightly; as hexadecimal text.
+
+    Two networks with the same test inputs are then compared input by input.
+    """
+    bits = np.packbits(right.cpu().numpy()).tobytes().hex()
+    columns = (Column("part", "string"), Column("samples", "integer"), Column("right", "string"))
+    return Table(columns, (("test", len(right), bits),))
 
 
 def _pictures(trainee: Trainee, pictures: Sequence[Picture]) -> Table:

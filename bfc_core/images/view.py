@@ -36,6 +36,7 @@ class ImageView:
         self.stage = plan.index
         self.layers: tuple[int, ...] = plan.stage.present
         self._features: dict[tuple[int, When], tuple[Tensor, dict[int, Tensor]]] = {}
+        self._inputs: dict[int, Tensor] = {}
 
     @property
     def teacher(self) -> Teacher:
@@ -43,7 +44,9 @@ class ImageView:
 
     def inputs(self, role: str, count: int) -> Tensor:  # noqa: ARG002 -- the view's promise names a role
         """The first `count` test inputs, whatever the role; fewer where there are fewer."""
-        return self.trainee.inputs_of(self.trainee.data.test.inputs[:count])
+        if count not in self._inputs:
+            self._inputs[count] = self.trainee.inputs_of(self.trainee.data.test.inputs[:count])
+        return self._inputs[count]
 
     def features(self, x: Tensor, when: When = "now") -> dict[int, Tensor]:
         """x -> block -> pooled features (1, n, d) of the blocks that are present."""

@@ -37,6 +37,10 @@ _PICTURE_SGD: dict[str, Any] = {
 }  # fmt: skip
 
 
+#: A study trains some thirty such stages a seed, on thousands of pictures rather than all: minutes on one core.
+_STUDY_BUDGET: dict[str, Any] = {"steps": 1000, "batch": 64}
+
+
 class Seeds(Spec):
     """One seed for each role; a role held fixed across runs keeps its draw."""
 
@@ -267,6 +271,14 @@ class StudyBase(Training):
     probes: Annotated[tuple[ProbeKind, ...], Field(max_length=50)] = (FeatureError(),)
     snapshots: Snapshots = Snapshots(weights=None, features=None)
     """In a study nothing is kept by default; probes and results hold what its questions need."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_by_data(cls, body: Any) -> Any:
+        """Pictures: a smaller budget than of a training alone."""
+        kind = body["data"].get("kind") if isinstance(body, dict) and isinstance(body.get("data"), dict) else None
+        pictures = kind != "arrays" and isinstance(kind, str) and kind in _UPLOADED_KINDS
+        return {"budget": _STUDY_BUDGET, **body} if pictures else body
 
     def arm(self, schedule: Any, seed: int | Seeds, **changes: Any) -> TrainSpec:
         """The member that trains this base by `schedule` from `seed`, with some fields changed."""

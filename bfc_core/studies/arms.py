@@ -23,6 +23,9 @@ MAIN: dict[str, Any] = {
 }
 """The arms of table `runs`."""
 
+PICTURES_COMPARED = 500
+"""Test pictures on which a block is compared with itself at another time."""
+
 AFTER_LAYERWISE = ("layerwise_then_joint", "detached", "cyclic", "upper_frozen")
 Control = Literal["none", "equal_updates", "sliding", "sliding_equal_updates", "joint", "reinitialised"]
 
@@ -211,5 +214,5 @@ def with_probes(study: specs.CorrectionSpec) -> tuple[Any, ...]:
     if isinstance(base.data, Hierarchical):
         needed.append(probes.Captured())
     if of_pictures(study):
-        needed.append(probes.Linear())
+        needed += [probes.Linear(), probes.WeightCorrelation(inputs=PICTURES_COMPARED)]
     return (*base.probes, *(probe for probe in needed if probe.kind not in kinds))

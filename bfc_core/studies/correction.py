@@ -22,6 +22,7 @@ from bfc_core.studies.beside import baseline_members, baseline_row
 from bfc_core.studies.member import Member, packed
 from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome
 from bfc_core.studies.rates import stuck_rates
+from bfc_core.studies.side_by_side import side_by_side
 from bfc_core.studies.tables import REL, columns, failed_runs, table
 
 OWN_READOUT = "own"
@@ -99,7 +100,7 @@ class Correction:
         tables = {
             "runs": self._runs_table(runs),
             "how_deep": self._how_deep(runs),
-            "gains": table(GAINS, correction_claims.gains(self.spec, runs)),
+            "gains": table(self._gains(), correction_claims.gains(self.spec, runs)),
             "how_much": table(HOW_MUCH, _how_much(runs, layers(self.spec))),
             "which_part": table(WHICH_PART, _which_part(runs)),
             "baselines": table(BASELINE_COLUMNS, (baseline_row(m, outcomes.get(m.key)) for m in beside)),
@@ -111,6 +112,8 @@ class Correction:
             "curves": table(CURVES, _curves(runs, layers(self.spec))),
             "stages": table(STAGES, _stages(runs)),
         }
+        if of_pictures(self.spec):
+            tables["side_by_side"] = side_by_side(runs)
         summary = {
             "claims": [claim for family in asked for claim in claims.judge(family)],
             "unanswered": list(correction_claims.unanswered(self.spec, runs)),
@@ -151,6 +154,18 @@ class Correction:
             return columns("number", *(f"probe_accuracy_{i}" for i in layers(self.spec)))
         return columns("number", *(f"feature_error_{i}" for i in layers(self.spec)), unit="Var z*")
 
+    def _gains(self) -> tuple[Column, ...]:
+        unit = "points" if of_pictures(self.spec) else "log10 ratio"
+        return (
+            *columns("integer", "train_up_to", "free", "over"),
+            *columns("string", "readout", "verdict"),
+            *columns(
+                "number",
+                *(f"{a}_{b}" for a in ("step", "control") for b in ("gain", "low", "high")),
+                unit=unit,
+            ),
+        )
+
     def _how_deep(self, runs: Iterable[Run]) -> Table:
         numbers = layers(self.spec)
         heads = (
@@ -176,20 +191,6 @@ HOW_MUCH = (
     *columns("string", "pair", "measure", "readout"),
     *columns("integer", "seed"),
     *columns("number", "value"),
-)
-GAINS = (
-    *columns("integer", "train_up_to", "free", "over"),
-    *columns("string", "readout", "verdict"),
-    *columns(
-        "number",
-        "step_gain",
-        "step_low",
-        "step_high",
-        "control_gain",
-        "control_low",
-        "control_high",
-        unit="log10 ratio",
-    ),
 )
 WHICH_PART = (
     *columns("integer", "layer"),

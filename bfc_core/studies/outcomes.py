@@ -57,6 +57,19 @@ class Outcome:
         value = (self.summary or {}).get(name) if self.ended else None
         return value if isinstance(value, bool) else None
 
+    @cached_property
+    def answers(self) -> tuple[int, int] | None:
+        """(n, bits): which of the n test inputs are classified rightly, the first being the highest of the bits.
+
+        None for a run that keeps no answers.
+        """
+        table = (self.tables or {}).get("answers") if self.ended else None
+        if table is None:
+            return None
+        (row,) = (table if isinstance(table, Table) else Table.of(table)).records()
+        padding = -row["samples"] % 8
+        return row["samples"], int(row["right"], 16) >> padding
+
     def curves(
         self, wanted: Sequence[tuple[str, int | None]]
     ) -> dict[tuple[str, int | None], list[tuple[int, float]]]:

@@ -1,7 +1,8 @@
 """The claims of a correction study of pictures: differences of test accuracy, in points.
 
-A difference also has to exceed twice its test-sampling error. Without each picture's answer the two accuracies count as
-independent, which is the wider of the two: arms share their test pictures, and agree on most.
+A difference also has to exceed twice its test-sampling error. Arms share their test pictures and agree on most, so the
+error is a paired one, of the pictures on which exactly one arm is right. Where a reading has no answers by picture (a
+probe's accuracy, a run of an older version) the two count as independent, which is the wider of the two.
 """
 
 from __future__ import annotations
@@ -26,11 +27,39 @@ def points(treatment: Reading, control: Reading) -> float:
 
 def beyond_sampling(treatment: Reading, control: Reading, pictures: Reading) -> float:
     """Points by which the difference exceeds twice its standard error over `pictures` test pictures."""
-    difference = points(treatment, control)
-    if math.isinf(difference) or not pictures or treatment is None or control is None:
-        return -math.inf
+    error = independent_error(treatment, control, pictures)
+    return -math.inf if error is None else points(treatment, control) - 2 * error
+
+
+def independent_error(treatment: Reading, control: Reading, pictures: Reading) -> float | None:
+    """Standard error, in points, of the difference of two accuracies as if each had test pictures of its own."""
+    if math.isinf(points(treatment, control)) or not pictures or treatment is None or control is None:
+        return None
     variance = (treatment * (1 - treatment) + control * (1 - control)) / pictures
-    return difference - 200 * math.sqrt(variance)
+    return 100 * math.sqrt(variance)
+
+
+def paired_error(treatment: Outcome, control: Outcome) -> float | None:
+    """Standard error, in points, of the difference of two accuracies on the same test pictures.
+
+    With a, b of n pictures on which only the one, only the other is right: 100 √(a + b − (a − b)²/n) / n (McNemar).
+    None where either keeps no answers by picture.
+    """
+    if treatment.answers is None or control.answers is None or treatment.answers[0] != control.answers[0]:
+        return None
+    (n, one), (_, other) = treatment.answers, control.answers
+    a, b = (one & ~other).bit_count(), (other & ~one).bit_count()
+    return 100 * math.sqrt(max(0.0, a + b - (a - b) ** 2 / n)) / n
+
+
+def sampling_error(treatment: Outcome, control: Outcome) -> float | None:
+    """The paired error where both keep their answers, else the independent one; None where either has no accuracy."""
+    if math.isinf(points(_accuracy(treatment), _accuracy(control))):
+        return None
+    paired = paired_error(treatment, control)
+    if paired is not None:
+        return paired
+    return independent_error(_accuracy(treatment), _accuracy(control), treatment.number("test_samples"))
 
 
 def _accuracy(outcome: Outcome) -> Reading:
@@ -38,11 +67,11 @@ def _accuracy(outcome: Outcome) -> Reading:
 
 
 def _differences(treatments: Sequence[Outcome], controls: Sequence[Outcome]) -> tuple[Values, Values]:
-    pairs = [
-        (_accuracy(a), _accuracy(b), a.number("test_samples"))
-        for a, b in zip(treatments, controls, strict=True)
-    ]
-    return tuple(points(a, b) for a, b, _ in pairs), tuple(beyond_sampling(*pair) for pair in pairs)
+    pairs = list(zip(treatments, controls, strict=True))
+    differences = tuple(points(_accuracy(a), _accuracy(b)) for a, b in pairs)
+    errors = (sampling_error(a, b) for a, b in pairs)
+    beyond = (-math.inf if e is None else d - 2 * e for d, e in zip(differences, errors, strict=True))
+    return differences, tuple(beyond)
 
 
 def _outcomes(seeds: Seeds, arm: str) -> list[Outcome]:

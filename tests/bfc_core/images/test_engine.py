@@ -51,6 +51,9 @@ def test_a_run_learns_and_reports_accuracies_updates_and_flops(tiny: Make, given
     assert result.summary["probe_accuracy_3"] == blocks[2]["probe_accuracy"] > 0.8
     keys = {row["key"] for row in result.tables["boundaries"].records()}
     assert {"linear_accuracy", "linear_accuracy_initial", "linear_accuracy_shuffled", "test_error"} <= keys
+    (answers,) = result.tables["answers"].records()
+    right = np.unpackbits(np.frombuffer(bytes.fromhex(answers["right"]), np.uint8))[: answers["samples"]]
+    assert right.mean() == pytest.approx(result.summary["test_accuracy"], abs=1e-12)
 
 
 def test_equal_specs_give_equal_records(tiny: Make, given: Given) -> None:

@@ -307,7 +307,7 @@ def test_reading_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"needs {REAL.name} in shared/data")
+@pytest.mark.skipif(not REAL.exists(), reason="BFC_TEST_PICTURES names no archive")
 def test_the_real_pictures_read_the_same_in_every_format(tmp_path: Path) -> None:
     with tarfile.open(REAL) as archive:
         wanted = []

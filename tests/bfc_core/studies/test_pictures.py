@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import vl_convert
 
 from bfc_core import figures, specs, studies
 from bfc_core.studies import Member, Outcome
+from bfc_core.studies.picture_claims import independent_error, paired_error
 
 BASE = {"data": {"kind": "cifar10", "dataset": "ds_01hzy3v7k2q8s4t6w9x0"}, "model": {"kind": "wide_resnet"}}
 
@@ -127,3 +129,53 @@ def test_figures_of_pictures_show_accuracies():
     assert {cell["label"].split()[0][-1] for cell in drawn["datasets"]["cells"]} == {"%"}
     for one in figures.names("correction"):
         vl_convert.vegalite_to_vega(figures.draw(one["name"], result.tables, result.summary))
+
+
+def answering(right: np.ndarray) -> Outcome:
+    columns = [{"name": n, "type": "string"} for n in ("part", "samples", "right")]
+    row = ["test", len(right), np.packbits(right).tobytes().hex()]
+    summary = {"test_accuracy": float(right.mean()), "test_samples": len(right)}
+    return Outcome("", "succeeded", summary, {"answers": {"columns": columns, "rows": [row]}})
+
+
+@pytest.mark.parametrize("n", [1000, 1003])
+def test_the_sampling_error_of_a_difference_is_over_the_shared_pictures(n):
+    draws = np.random.default_rng(n)
+    one = draws.random(n) < 0.7
+    other = np.where(draws.random(n) < 0.9, one, ~one)
+    expected = 100 * (one.astype(float) - other).std() / np.sqrt(n)
+    assert paired_error(answering(one), answering(other)) == pytest.approx(expected)
+    assert paired_error(answering(one), answering(one)) == 0.0
+    assert independent_error(one.mean(), other.mean(), n) > 1.5 * expected
+    assert paired_error(answering(one), answering(other[:-1])) is None
+    assert paired_error(answering(one), Outcome("", "succeeded", {"test_accuracy": 0.7})) is None
+
+
+def test_every_arm_stands_beside_its_control_with_updates_flops_and_error():
+    spec = study(seeds=3, rows=[3], free=[1], sliding=[2], schedules=["joint", "layerwise", "layerwise_then_joint"])
+    result = concluded(spec)
+    rows = result.tables["side_by_side"].records()
+    trained = [m for m in studies.members(spec) if not m.labels["schedule"].startswith("start/")]
+    assert len(rows) == len(trained)
+    at = {row["schedule"]: row for row in rows if row["seed"] == 0}
+    assert {name: row["against"] for name, row in at.items()} == {
+        "joint": None,
+        "layerwise": "joint",
+        "layerwise_convolutional": "joint",
+        "layerwise_then_joint": "joint",
+        "window/3/0": "window/joint",
+        "window/3/1": "window/3/1/equal_updates",
+        "window/3/1/equal_updates": "window/joint",
+        "window/3/3": "window/3/3/equal_updates",
+        "window/3/3/equal_updates": "window/joint",
+        "window/joint": None,
+        "sliding/2": "sliding/2/greedy",
+        "sliding/2/greedy": "window/joint",
+    }
+    window = at["window/3/3"]
+    control = at[window["against"]]
+    assert window["gain"] == pytest.approx(100 * (control["test_error"] - window["test_error"]))
+    assert (window["against_updates"], window["against_flops"]) == (control["updates"], control["flops"])
+    assert window["sampling_error"] > 0
+    units = {column.name: column.unit for column in result.tables["gains"].columns}
+    assert units["step_gain"] == units["control_low"] == "points"
