@@ -18,7 +18,7 @@ from api.hosts import Gate
 from api.observe import set_up_logs
 from api.settings import Settings
 from store import keys
-from store.config import Config, ConfigError
+from store.config import Config, ConfigError, no_keys_yet
 from store.engine import connect
 
 BACKLOG = 2048
@@ -113,10 +113,7 @@ def _refuse_open_doors(gate: Gate, config: Config) -> None:
     finally:
         engine.dispose()
     if not some:
-        raise Refusal(
-            f"there are no keys yet, so {config.host} is not served; make one with `bfc key create`, "
-            "or set BFC_ALLOW_NO_AUTH=1 if everyone who can reach it may do everything"
-        )
+        raise Refusal(no_keys_yet(config.host))
 
 
 def _listen(config: Config) -> socket.socket:

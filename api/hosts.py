@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from api.problems import NotAllowed
-from api.settings import Settings, is_loopback
-from store.config import Config
+from api.settings import Settings
+from store.config import Config, is_loopback
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")

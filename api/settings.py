@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import ip_address
 
 from store.config import ConfigError
 
@@ -51,18 +49,6 @@ class Settings:
             retention_days=float(_integer(env, "BFC_RETENTION_DAYS", 0)) if days else None,
             max_queued_jobs=_integer(env, "BFC_MAX_QUEUED_JOBS", default.max_queued_jobs),
         )
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """True for a name or address that only this machine can reach."""
-    name = host.strip("[]").lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _integer(env: Mapping[str, str], name: str, default: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from launch.errors import LaunchError
 from store.config import ConfigError
@@ -28,11 +29,26 @@ app = typer.Typer(
 key = typer.Typer(no_args_is_help=True, help="Create, list and revoke keys, on the server itself.")
 app.add_typer(key, name="key")
 
-Data = Annotated[Path, typer.Option(envvar="BFC_DATA", help="The data folder.", show_default=True)]
+Data = Annotated[
+    # Whether it can be read is said by us, in one line.
+    Path, typer.Option(envvar="BFC_DATA", help="The data folder.", show_default=True, readable=False)
+]
 Host = Annotated[str, typer.Option(envvar="BFC_HOST", help="The address to listen on; loopback needs no key.")]
 Port = Annotated[int, typer.Option(envvar="BFC_PORT", min=0, max=65535, help="The port; 0 takes a free one.")]
 Device = Annotated[str, typer.Option(help="cpu, or cuda:N for one GPU.")]
 DATA, HOST, PORT = Path("bfc-data"), "127.0.0.1", 8321
+
+
+def run() -> int:
+    """Runs the command line; its status. A wrong call is one line too, also where a variable is what is wrong."""
+    try:
+        return int(app(prog_name="bfc", standalone_mode=False) or 0)
+    except TyperException as error:
+        if said := error.format_message():
+            print(f"bfc: {' '.join(said.split())}; see bfc {' '.join(sys.argv[1:2])} --help", file=sys.stderr)
+        return int(getattr(error, "exit_code", 2))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
 
 
 @contextmanager

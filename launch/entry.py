@@ -12,9 +12,9 @@ SERVER_COMMANDS = frozenset({"serve", "api", "worker", "migrate", "key", "doctor
 def main() -> None:
     """Runs the command line."""
     if len(sys.argv) > 1 and sys.argv[1] in SERVER_COMMANDS and importlib.util.find_spec("psycopg") is not None:
-        from launch.command import app
+        from launch.command import run
 
-        app(prog_name="bfc")
+        sys.exit(run())
     else:
         from bfc_client.command import main as client
 

@@ -14,12 +14,13 @@ from typing import NoReturn
 from launch import ledger
 from launch.addresses import address, answers, check_address, reach_broker
 from launch.broker import Broker
-from launch.devices import gpu_count
+from launch.devices import gpu_count, gpu_names, torch_build
 from launch.errors import LaunchError
 from launch.folder import DataFolder
 from launch.postgres import Postgres
+from launch.programs import postgres_programs
 from launch.supervisor import Service, Stopped, Supervisor
-from store.config import Config
+from store.config import Config, is_loopback, no_keys_yet
 
 # A worker that is asked to stop waits for its child, which waits for a checkpoint.
 API_GRACE_SECONDS, WORKER_GRACE_SECONDS = 10.0, 20.0
@@ -39,16 +40,20 @@ class Options:
 
 def serve(options: Options) -> None:
     """Runs the lab until it is told to stop; what cannot work is found, if possible, before anything is started."""
+    folder, config = DataFolder(options.data), Config.from_env()
     port = check_address(options.host, options.port)
     given = _reach_given()
     broker = None if given["redis_url"] else Broker()
-    folder = DataFolder(options.data)
+    embedded = not given["database_url"]
+    if embedded:
+        postgres_programs()
+        _refuse_open_doors(options.host, config, folder)
     folder.lock()
     supervisor = Supervisor(json_log=os.environ.get("BFC_LOG") == "json")
     supervisor.listen()
     postgres = None
     try:
-        postgres = None if given["database_url"] else Postgres(folder)
+        postgres = Postgres(folder) if embedded else None
         with suppress(Stopped):
             urls = given | _start_floor(supervisor, folder, postgres, broker)
             env = _environment(options, port, folder, urls)
@@ -58,12 +63,22 @@ def serve(options: Options) -> None:
             folder.announce({"pid": os.getpid(), "url": url, "started_at": datetime.now(UTC).isoformat(), **urls})
             print(f"BFC Lab is ready at {url}", flush=True)
             supervisor.watch()
+    except LaunchError:
+        # A Ctrl-C while the database is being made ends that too, and is no fault of it.
+        if not supervisor.stopping:
+            raise
     finally:
         supervisor.stop()
         if postgres is not None:
             postgres.clear()
         folder.withdraw()
         folder.unlock()
+
+
+def _refuse_open_doors(host: str, config: Config, folder: DataFolder) -> None:
+    """Says what the API would, before anything is made: another host than loopback has to have keys."""
+    if not is_loopback(host) and not config.allow_no_auth and not folder.postgres.exists():
+        raise LaunchError(no_keys_yet(host))
 
 
 def _reach_given() -> dict[str, str]:
@@ -179,7 +194,13 @@ def surroundings(data: Path) -> dict[str, str]:
 
 
 def check_device(name: str) -> str:
-    """The device's name; `LaunchError` for one that no worker knows."""
-    if name != "cpu" and not re.fullmatch(r"cuda:\d+", name):
+    """The device's name; `LaunchError` for one that no worker knows, and for a GPU that is not here."""
+    if name == "cpu":
+        return name
+    if not re.fullmatch(r"cuda:\d+", name):
         raise LaunchError(f"{name!r} is not a device; accepted: cpu, cuda:0, cuda:1, …")
+    if torch_build() == "cpu":
+        raise LaunchError(f"no device {name} here: the torch that is installed is built for the CPU alone")
+    if int(name.removeprefix("cuda:")) >= (found := len(gpu_names())):
+        raise LaunchError(f"no device {name} here: nvidia-smi knows {found}")
     return name

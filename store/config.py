@@ -1,8 +1,11 @@
 """What the environment says, read once at the edge of each process."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -60,8 +63,8 @@ class Config:
             max_job_wall_seconds=_number(env, "BFC_MAX_JOB_WALL_SECONDS", 0.0, float) or None,
             max_job_attempts=_number(env, "BFC_MAX_JOB_ATTEMPTS", 0, int) or None,
             max_job_snapshot_bytes=_number(env, "BFC_MAX_JOB_SNAPSHOT_BYTES", 0, int) or None,
-            lease_seconds=_number(env, "BFC_LEASE_SECONDS", 15.0, float),
-            heartbeat_seconds=_number(env, "BFC_HEARTBEAT_SECONDS", 0.4, float),
+            lease_seconds=_positive(env, "BFC_LEASE_SECONDS", 15.0),
+            heartbeat_seconds=_positive(env, "BFC_HEARTBEAT_SECONDS", 0.4),
             cancel_grace_seconds=_number(env, "BFC_CANCEL_GRACE_SECONDS", 10.0, float),
             outage_seconds=_number(env, "BFC_OUTAGE_SECONDS", 120.0, float),
             spool=Path(env.get("BFC_SPOOL") or data / "spool"),
@@ -90,8 +93,15 @@ def _number(env: Mapping[str, str], name: str, default: N, kind: type[N]) -> N:
         value = kind(text)
     except ValueError:
         raise ConfigError(f"{name} is {text!r}; a number is needed") from None
-    if value < 0:
+    if not 0 <= value < math.inf:
         raise ConfigError(f"{name} is {text!r}; a number of at least 0 is needed")
+    return value
+
+
+def _positive(env: Mapping[str, str], name: str, default: float) -> float:
+    value = _number(env, name, default, float)
+    if value == 0:
+        raise ConfigError(f"{name} is {env[name]!r}; a number above 0 is needed")
     return value
 
 
@@ -102,3 +112,23 @@ def _truth(env: Mapping[str, str], name: str) -> bool:
     if text in ("0", "false", "no", "off", ""):
         return False
     raise ConfigError(f"{name} is {text!r}; accepted: 1, 0")
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(host: str) -> bool:
+    """True for a name or address that only this machine can reach."""
+    name = host.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def no_keys_yet(host: str) -> str:
+    """Why another host than loopback is not served, and what to do."""
+    return (
+        f"there are no keys yet, so {host} is not served; make one with `bfc key create`, "
+        "or set BFC_ALLOW_NO_AUTH=1 if everyone who can reach it may do everything"
+    )

@@ -24,9 +24,9 @@ from api.lab import Lab, TheLab
 from api.models import HealthReply, Page, QueueReply, ReadyReply, UsageReply, WorkerReply
 from api.replies import Cursor, Limit, NameCursor, json_reply, page_of
 from api.routing import router
-from api.settings import is_loopback
 from api.submission import VERSION
 from store import usage
+from store.config import is_loopback
 
 routes = router("server")
 BROKER_SECONDS = 2.0

@@ -88,13 +88,13 @@ def lab(place: Path) -> Iterator[Lab]:
     assert status == 0
 
 
-def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
-    """What a command says that must fail, in one line and with status 1."""
+def refused(*arguments: str, env: dict[str, str] | None = None, status: int = 1) -> str:
+    """What a command says that must fail, in one line and with that status."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BFC_")}
     done = subprocess.run(
         [*BFC, *arguments], capture_output=True, text=True, timeout=60, check=False, env={**clean, **(env or {})}
     )
-    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
     return done.stderr.strip()
@@ -187,6 +187,36 @@ def test_another_host_is_refused_until_there_are_keys(tmp_path: Path) -> None:
     said = refused("serve", "--data", str(tmp_path / "data"), "--host", "0.0.0.0", "--port", "0", "--workers", "0")
     assert said.startswith("bfc: there are no keys yet")
     assert "bfc key create" in said
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BFC_MAX_JOB_MEMORY_BYTES", "much", "a number is needed"),
+        ("BFC_LEASE_SECONDS", "0", "a number above 0 is needed"),
+        ("BFC_HEARTBEAT_SECONDS", "nan", "a number of at least 0 is needed"),
+        ("BFC_ALLOW_NO_AUTH", "maybe", "accepted: 1, 0"),
+        ("BFC_LOG", "xml", "accepted: text, json"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_before_anything_is_made(
+    tmp_path: Path, name: str, value: str, says: str
+) -> None:
+    said = refused("serve", "--data", str(tmp_path / "data"), "--port", "0", env={name: value})
+    assert said == f"bfc: {name} is {value!r}; {says}"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_wrong_call_is_told_in_one_line(tmp_path: Path) -> None:
+    assert "BFC_PORT" in refused("serve", env={"BFC_PORT": "high"}, status=2)
+    assert refused("serve", "--prot", "1", status=2).startswith("bfc: No such option: --prot")
+
+
+def test_a_gpu_that_is_not_here_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    said = refused("serve", "--data", str(tmp_path / "data"), "--port", "0", "--device", "cuda:77")
+    assert said.startswith("bfc: no device cuda:77 here: ")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_taken_port_is_refused_before_anything_is_made(tmp_path: Path) -> None:
