@@ -75,7 +75,8 @@ class Problem(BfcError):
         super().__init__(self._message())
 
     def _message(self) -> str:
-        lines = [f"{self.title} ({self.status})" + (f": {self.detail}" if self.detail else "")]
+        said = self.detail if self.detail not in [fault.detail for fault in self.faults] else ""
+        lines = [f"{self.title} ({self.status})" + (f": {said}" if said else "")]
         lines += [f"  {fault}" for fault in self.faults]
         return "\n".join(lines)
 

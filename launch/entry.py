@@ -15,6 +15,10 @@ def main() -> None:
         from launch.command import run
 
         sys.exit(run())
+    elif len(sys.argv) > 1 and sys.argv[1] in SERVER_COMMANDS:
+        print(f"error `bfc {sys.argv[1]}` is a command of the server, which is not installed here", file=sys.stderr)
+        print("pip install 'bfc-lab[all]' brings it; a client alone reaches a server by BFC_URL.", file=sys.stderr)
+        sys.exit(2)
     else:
         from bfc_client.command import main as client
 

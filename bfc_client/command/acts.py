@@ -70,7 +70,7 @@ def read_document(file: str) -> dict[str, Any]:
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     kind: Annotated[str | None, typer.Option(help="train, probe, baseline, study or sweep.")] = None,
-    parent: Annotated[str | None, typer.Option(help="Only members of this study or sweep.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Only members of this study or sweep; `none`: no members.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K:V", help="Only jobs with this label.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 25,

@@ -13,7 +13,8 @@ from bfc_client.errors import BfcError
 
 datasets = typer.Typer(help="Data sets: list, upload, delete.", no_args_is_help=True)
 keys = typer.Typer(help="Access keys of the project (needs an admin key).", no_args_is_help=True)
-webhooks = typer.Typer(help="Webhooks: list, create, test, delete.", no_args_is_help=True)
+webhooks = typer.Typer(help="Webhooks: list, create, test, redeliver, delete.", no_args_is_help=True)
+projects = typer.Typer(help="Projects (needs an admin key): list, create.", no_args_is_help=True)
 
 
 def catalog(
@@ -55,6 +56,34 @@ def usage(as_json: AsJson = False) -> None:
     """Say what the project uses, of what it may."""
     with session(as_json) as (lab, out):
         out.show(lab.usage(), render.mapping)
+
+
+def ready(as_json: AsJson = False) -> None:
+    """Say whether database, broker and schema are as they must be; status 1 while they are not."""
+    with session(as_json) as (lab, out):
+        out.show(lab.ready(), render.mapping)
+
+
+@projects.command("list")
+def list_projects(as_json: AsJson = False) -> None:
+    """List the projects that this key may manage."""
+    with session(as_json) as (lab, out):
+        out.show(list(lab.projects()), render.listing("id", "name", "created_at"))
+
+
+@projects.command("create")
+def create_project(name: str, as_json: AsJson = False) -> None:
+    """Create a project. Its first key is shown once."""
+    with session(as_json) as (lab, out):
+        out.show(lab.create_project(name=name), render.mapping)
+        out.note("[dim]keep the key now: only its hash is stored[/dim]")
+
+
+@datasets.command("show")
+def show_dataset(dataset: str, as_json: AsJson = False) -> None:
+    """Show a data set: its format, size, shapes and classes."""
+    with session(as_json) as (lab, out):
+        out.show(lab.dataset(dataset), render.mapping)
 
 
 @datasets.command("list")
@@ -149,6 +178,13 @@ def try_webhook(webhook: str, as_json: AsJson = False) -> None:
         out.show(lab.test_webhook(webhook), render.document)
 
 
+@webhooks.command("redeliver")
+def redeliver(webhook: str, delivery: str, as_json: AsJson = False) -> None:
+    """Send a delivery again."""
+    with session(as_json) as (lab, out):
+        out.show(lab.redeliver(webhook, delivery), render.document)
+
+
 @webhooks.command("delete")
 def delete_webhook(webhook: str, as_json: AsJson = False) -> None:
     """Delete a webhook."""
@@ -159,7 +195,7 @@ def delete_webhook(webhook: str, as_json: AsJson = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (catalog, workers, queues, usage):
+    for command in (catalog, workers, queues, usage, ready):
         app.command(command.__name__)(command)
-    for name, group in (("datasets", datasets), ("keys", keys), ("webhooks", webhooks)):
+    for name, group in (("datasets", datasets), ("keys", keys), ("webhooks", webhooks), ("projects", projects)):
         app.add_typer(group, name=name)

@@ -69,7 +69,7 @@ def figure(
 
 
 def metrics(
-    job: JobId,
+    job: Annotated[list[str], typer.Argument(metavar="JOB…", help="One id, or several to read at once.")],
     keys: Annotated[
         list[str] | None, typer.Option("--key", "-k", help="Only this series; may be repeated.")
     ] = None,
@@ -80,8 +80,13 @@ def metrics(
 ) -> None:
     """Show a job's series, each with a small curve; with --json their points."""
     with session(as_json) as (lab, out):
+        if len(job) > 1:
+            if from_step is not None or to_step is not None:
+                raise BfcError("--from-step and --to-step are for one job")
+            out.show(lab.metrics_of(job, keys or None, max_points=max_points), _curves)
+            return
         bounds = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
-        out.show(lab.metrics(job, keys or None, **bounds), _curves)
+        out.show(lab.metrics(job[0], keys or None, **bounds), _curves)
 
 
 def snapshots(job: JobId, as_json: AsJson = False) -> None:
@@ -90,13 +95,34 @@ def snapshots(job: JobId, as_json: AsJson = False) -> None:
         out.show(list(lab.snapshots(job)), render.listing("id", "kind", "step", "bytes", "created_at"))
 
 
+def snapshot(
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a snapshot's tensors: name, dtype, shape, hash."""
+    with session(as_json) as (lab, out):
+        columns = render.listing("name", "dtype", "shape", "hash")
+        out.show(lab.snapshot(snapshot), lambda found: columns(found.tensors))
+
+
 def download(
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id.")],
     output: Out = None,
+    tensor: Annotated[str | None, typer.Option(help="Only this tensor.")] = None,
+    rows: Annotated[str | None, typer.Option(metavar="A:B", help="Only these rows of it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a snapshot as a safetensors file."""
+    """Download a snapshot, or one tensor of it, as a safetensors file."""
     with session(as_json) as (lab, out):
+        if tensor is not None:
+            target = output or Path(f"{snapshot}-{tensor.replace('/', '-')}.safetensors")
+            content = bytes(lab.tensor(snapshot, tensor, rows=rows))
+            _save(target, content)
+            told = {"snapshot": snapshot, "tensor": tensor, "file": str(target), "bytes": len(content)}
+            out.show(told, lambda done: done["file"])
+            return
+        if rows is not None:
+            raise BfcError("--rows are those of one tensor: add --tensor; `bfc snapshot ID` lists them")
         path = lab.download(snapshot, output or Path(f"{snapshot}.safetensors"))
         out.show(
             {"snapshot": snapshot, "file": str(path), "bytes": path.stat().st_size}, lambda done: done["file"]
@@ -158,8 +184,10 @@ def _save(target: Path, content: bytes) -> None:
 def _curves(found: list[Series]) -> RenderableType:
     rows = [
         {
+            "job": series.job,
             "key": series.key,
             "layer": series.layer,
+            "unit": series.unit,
             "points": len(series.values),
             "first": series.values[0] if series.values else None,
             "last": series.values[-1] if series.values else None,
@@ -169,7 +197,7 @@ def _curves(found: list[Series]) -> RenderableType:
     ]
     if not rows:
         return Text("no series yet", style="dim")
-    return render.listing("key", "layer", "points", "first", "last", "curve")(rows)  # type: ignore[no-any-return]
+    return render.listing("job", "key", "layer", "unit", "points", "first", "last", "curve")(rows)  # type: ignore[no-any-return]
 
 
 def spark(values: list[float], width: int = 32) -> str:
@@ -188,6 +216,6 @@ def spark(values: list[float], width: int = 32) -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (results, figure, metrics, snapshots, download, export, compare):
+    for command in (results, figure, metrics, snapshots, snapshot, download, export, compare):
         app.command(command.__name__)(command)
     app.command("import")(import_)

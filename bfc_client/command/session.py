@@ -39,6 +39,12 @@ _EXIT: tuple[tuple[type[BfcError], int], ...] = (
 )  # fmt: skip
 
 
+_LISTED = {
+    "job": "bfc list", "snapshot": "bfc snapshots JOB", "data set": "bfc datasets list",
+    "webhook": "bfc webhooks list", "key": "bfc keys list",
+}  # fmt: skip
+
+
 def exit_status(fault: BfcError) -> int:
     """The exit status of a fault; see `bfc --help`."""
     return next((status for kind, status in _EXIT if isinstance(fault, kind)), 1)
@@ -124,8 +130,9 @@ def _advice(fault: BfcError) -> str | None:
         return "Each line is a JSON pointer into what was sent. `bfc catalog` lists what is accepted."
     if isinstance(fault, Unauthorised):
         return "Set BFC_KEY to a key of this lab; `bfc key create` makes one on the server's machine."
-    if isinstance(fault, NotFound):
-        return "`bfc list` shows the jobs of this project."
+    if isinstance(fault, NotFound) and "accepted:" not in fault.detail:
+        noun = next((noun for noun in _LISTED if fault.detail.startswith(f"no {noun} ")), "job")
+        return f"`{_LISTED[noun]}` shows what there is in this project."
     if isinstance(fault, TooMany) and fault.retry_after_seconds is not None:
         return f"Try again in {fault.retry_after_seconds:g} seconds."
     return None

@@ -76,22 +76,27 @@ def row_of(member: Job) -> str:
     return " ".join(shared) if shared else member.kind
 
 
-def watch_job(lab: Client, out: Output, job: Job) -> None:
-    """Show a job until it is final. Raises JobFailed if it does not succeed."""
+def watch_job(lab: Client, out: Output, job: Job, timeout_seconds: float | None = None) -> None:
+    """Show a job until it is final. Raises JobFailed if it does not succeed, TimedOut if that takes too long."""
     try:
         if out.as_json or not out.console.is_terminal:
-            last = _follow_quietly(lab, out, job)
+            last = _follow_quietly(lab, out, job, timeout_seconds)
         else:
             scene = Scene(lab, job)
             with Live(scene.draw(job), console=out.console, refresh_per_second=8) as live:
-                last = lab.wait(job, check=False, on_change=lambda now: live.update(scene.draw(now)))
+                last = lab.wait(
+                    job,
+                    check=False,
+                    timeout_seconds=timeout_seconds,
+                    on_change=lambda now: live.update(scene.draw(now)),
+                )
     except KeyboardInterrupt:
         out.note(f"[dim]the job goes on; `bfc cancel {job.id}` would stop it[/dim]")
         raise typer.Exit(130) from None
     _conclude(lab, out, last)
 
 
-def _follow_quietly(lab: Client, out: Output, job: Job) -> Job:
+def _follow_quietly(lab: Client, out: Output, job: Job, timeout_seconds: float | None) -> Job:
     """A line at each change of state, on stderr."""
     seen = ""
 
@@ -101,7 +106,7 @@ def _follow_quietly(lab: Client, out: Output, job: Job) -> Job:
             seen = now.state
             out.note(f"{now.id} {now.state} {render.progress(now)}".rstrip())
 
-    return lab.wait(job, check=False, on_change=tell)
+    return lab.wait(job, check=False, timeout_seconds=timeout_seconds, on_change=tell)
 
 
 def _conclude(lab: Client, out: Output, job: Job) -> None:
@@ -112,10 +117,16 @@ def _conclude(lab: Client, out: Output, job: Job) -> None:
     checked(job)
 
 
-def watch(job: JobId, as_json: AsJson = False) -> None:
+def watch(
+    job: JobId,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Give up after so long, with status 9.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show a job's progress until it ends; a study's members as a grid. Ctrl-C leaves the job alone."""
     with session(as_json) as (lab, out):
-        watch_job(lab, out, lab.job(job))
+        watch_job(lab, out, lab.job(job), timeout)
 
 
 def events(

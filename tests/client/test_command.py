@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bfc_client import __version__
+from bfc_client import Client, __version__
 from bfc_client.command import app, main
 from tests.client.paper_lab import PaperLab, Served, problem
 
@@ -227,5 +228,54 @@ def test_the_version_is_said(bfc: Bfc) -> None:
 def test_completion_can_be_shown() -> None:
     shell = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     bfc = Path(sys.executable).with_name("bfc")
-    shown = subprocess.run([bfc, "--show-completion", "bash"], env=shell, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [bfc, "--show-completion", "bash"], env=shell, capture_output=True, text=True, check=True
+    )
     assert "_BFC_COMPLETE=complete_bash" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["list", "children JOB", "figure JOB", "metrics JOB", "catalog"])
+def test_what_lists_prints_an_array(bfc: Bfc, lab: PaperLab, command: str) -> None:
+    job = lab.add(TRAIN)["id"]
+    status, out, _ = bfc(*command.replace("JOB", job).split(), "--json")
+    assert status == 0
+    assert isinstance(json.loads(out), list)
+
+
+def test_everything_that_the_client_does_is_a_command() -> None:
+    """Left out: what only a program needs, or another command does in its own way."""
+    beside = {"close", "send", "watch", "healthy", "tensors", "figure"}
+    folder = Path(sys.modules["bfc_client.command"].__file__ or "").parent
+    used = {name for path in folder.glob("*.py") for name in re.findall(r"\blab\.(\w+)\(", path.read_text())}
+    verbs = set(re.findall(r'_changing\("(\w+)"', (folder / "acts.py").read_text()))
+    methods = {name for name, value in vars(Client).items() if callable(value) and not name.startswith("_")}
+    assert methods - used - verbs - beside == set()
+
+
+def test_a_watch_that_takes_too_long_is_told_by_its_status(bfc: Bfc, lab: PaperLab) -> None:
+    job = lab.add(TRAIN)["id"]
+    status, out, err = bfc("watch", job, "--timeout", "0", "--json")
+    assert (status, out) == (9, "")
+    assert json.loads(err)["error"] == "TimedOut"
+
+
+def test_one_fault_is_said_once(bfc: Bfc, lab: PaperLab, spec: str) -> None:
+    lab.faults.append(
+        problem(422, "The request is not valid", "not so", errors=[{"pointer": "/a", "detail": "not so"}])
+    )
+    _, _, err = bfc("submit", spec)
+    assert err.count("not so") == 1
+    assert "/a: not so" in err
+
+
+def test_a_command_of_the_server_says_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from launch import entry
+
+    monkeypatch.setattr("sys.argv", ["bfc", "serve"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 2
+    assert "bfc-lab[all]" in capfd.readouterr().err
