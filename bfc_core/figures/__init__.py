@@ -15,11 +15,13 @@ from bfc_core.figures import (
     information_gap,
     pictures,
     sample_complexity,
+    similarity,
+    sliding,
     which_part,
 )  # isort: skip
 from bfc_core.figures.book import Figure, draw, figure, names
 
 __all__ = [
     "Figure", "claims", "correction_is_backward", "curves", "draw", "figure", "how_deep", "how_much", "information_gap",
-    "names", "pictures", "sample_complexity", "which_part",
+    "names", "pictures", "sample_complexity", "similarity", "sliding", "which_part",
 ]  # fmt: skip

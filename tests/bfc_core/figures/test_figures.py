@@ -123,3 +123,18 @@ def test_unknown_names_and_themes_are_refused():
     with pytest.raises(ValueError, match="dark"):
         figures.draw("how_deep", {}, {}, theme="sepia")
     assert figures.names("baseline") == []
+
+
+def test_a_map_of_similarities_is_whole_and_shows_the_start_and_the_last_two_moments():
+    columns = [{"name": n, "type": "number"} for n in ("stage", "step", "key", "layer", "value")]
+    pairs = [(2, 3, 0.5), (2, 4, 0.25), (3, 4, 0.75)]
+    rows = [[1, step, f"cka/{b}", a, value] for step in (0, 10, 20, 30) for a, b, value in pairs]
+    rows.append([1, 30, "cka", 2, 0.9])
+    drawn = figures.draw("similarity", {"boundaries": {"columns": columns, "rows": rows}}, {})
+    cells = drawn["datasets"]["cells"]
+    assert sorted({cell["step"] for cell in cells}) == [0, 20, 30]
+    now = {(c["row"], c["column"]): c["value"] for c in cells if c["step"] == 30}
+    assert len(now) == 9
+    assert now[2, 4] == now[4, 2] == 0.25
+    assert now[3, 3] == 1
+    vl_convert.vegalite_to_vega(drawn)

@@ -124,7 +124,11 @@ def test_three_seeds_are_estimates_only():
 
 
 def test_figures_of_pictures_show_accuracies():
-    result = concluded(study())
+    result = concluded(study(sliding=[2, 3]))
+    sliding = figures.draw("sliding", result.tables, result.summary)
+    assert {(row["width"], row["how"]) for row in sliding["datasets"]["medians"]} == {
+        (width, how) for width in (2, 3) for how in ("sliding window", "greedy, equal updates")
+    }
     drawn = figures.draw("how_deep", result.tables, result.summary)
     assert {cell["label"].split()[0][-1] for cell in drawn["datasets"]["cells"]} == {"%"}
     for one in figures.names("correction"):
