@@ -12,7 +12,9 @@ from sqlalchemy import Connection, text
 
 from api.problems import Conflicting, Fault, Problem, Refused, TooMany
 from bfc_core import specs, studies
-from store import jobs
+from bfc_core.specs import uploaded
+from bfc_core.specs.data import UPLOADED
+from store import datasets, jobs
 from store.config import Config
 from store.errors import Conflict, NotFound, QueueFull, UnknownDependency
 
@@ -79,6 +81,7 @@ def check(connection: Connection, config: Config, project: str, planned: Plan) -
     Raises 422 with pointers.
     """
     faults = [*_unknown(connection, project, planned.job)]
+    faults = faults or [*_misfits(connection, project, planned)]
     if faults:
         raise Refused(faults)
     _check_memory(connection, config, planned)
@@ -131,6 +134,20 @@ def _named(value: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
             yield pointer, "snapshots", value
         elif value.startswith("job_") and pointer == "/spec/of/job":
             yield pointer, "jobs", value
+
+
+def _misfits(connection: Connection, project: str, planned: Plan) -> Iterator[Fault]:
+    """Where an uploaded data set is not what the body makes of it."""
+    spec, pointer = planned.job.spec, "/spec"
+    if planned.is_study:
+        spec, pointer = spec.base, "/spec/base"
+    data = getattr(spec, "data", None)
+    if isinstance(data, UPLOADED):
+        facts = datasets.get(connection, project, data.dataset)["meta"]
+        for at, says in uploaded.data_faults(data, facts):
+            yield Fault(f"{pointer}/data{at}", says)
+        for at, says in uploaded.model_faults(getattr(spec, "model", None), facts):
+            yield Fault(f"{pointer}/model{at}", says)
 
 
 def _check_memory(connection: Connection, config: Config, planned: Plan) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from bfc_core.registry import deed
 from bfc_core.specs.data import Arrays as ArraysSpec
 from bfc_core.specs.data import Cifar10, Cifar100, Images, Uploaded
+from bfc_core.specs.uploaded import data_faults, parts
 from bfc_core.streams import stream
 
 from .datasets import Arrays
@@ -69,20 +70,6 @@ class Data:
         return x.permute(0, 3, 1, 2) if self.pictures else x
 
 
-def check_kind(spec: Uploaded, arrays: Arrays) -> None:
-    """Raise ValueError where an uploaded data set is not what the spec calls it."""
-    pictures = arrays.inputs.ndim == 4
-    if isinstance(spec, Cifar10 | Cifar100):
-        classes = 10 if isinstance(spec, Cifar10) else 100
-        if arrays.inputs.shape[1:] != (32, 32, 3) or arrays.classes != classes:
-            found = f"{arrays.classes} classes of shape {list(arrays.inputs.shape[1:])}"
-            raise ValueError(f"data set {spec.dataset} holds {found}; {spec.kind} has {classes} of 32×32×3")
-    elif isinstance(spec, Images) and (not pictures or not arrays.classes):
-        raise ValueError(f"data set {spec.dataset} holds no labelled pictures; use data kind arrays")
-    elif isinstance(spec, ArraysSpec) and not pictures and spec.augment != "none":
-        raise ValueError(f"augment {spec.augment} needs pictures; the data set holds vectors")
-
-
 @deed(Cifar10)
 @deed(Cifar100)
 @deed(Images)
@@ -93,26 +80,19 @@ def prepare(spec: Uploaded, arrays: Arrays, seed: int, device: torch.device) -> 
     A data set without a test part gives up a sixth of its samples for one. Raises ValueError when the spec
     asks for more samples than there are.
     """
-    check_kind(spec, arrays)
+    facts = arrays.describe()
+    for _, detail in data_faults(spec, facts):
+        raise ValueError(detail)
+    here, tested = parts(spec, facts)
+    samples = spec.samples or here
     inputs, labels = _tensors(arrays.inputs, arrays.labels, arrays.classes)
     order = balanced_order(labels, stream("data", seed, "split"))
     if arrays.test_inputs is not None and arrays.test_labels is not None:
         test_inputs, test_labels = _tensors(arrays.test_inputs, arrays.test_labels, arrays.classes)
         test_order = balanced_order(test_labels, stream("data", seed, "test"))
     else:
-        held = spec.test_samples or max(1, len(order) // 6)
-        if held >= len(order):
-            raise ValueError(
-                f"{held} test samples of {len(order)} in all; the data set has no test part of its own"
-            )
-        test_inputs, test_labels, test_order, order = inputs, labels, order[:held], order[held:]
-    samples, tested = spec.samples or len(order), spec.test_samples or len(test_order)
-    for name, wanted, there in (("samples", samples, len(order)), ("test samples", tested, len(test_order))):
-        if wanted > there:
-            raise ValueError(f"{wanted} {name} asked for; data set {spec.dataset} holds {there}")
+        test_inputs, test_labels, test_order, order = inputs, labels, order[:tested], order[tested:]
     held_out = max(1, round(samples * spec.validation))
-    if held_out >= samples:
-        raise ValueError(f"{samples} samples leave none to train on beside validation; accepted: at least 2")
     train = _part(inputs, labels, order[held_out:samples], device)
     mean, scale = _moments(train.inputs)
     return Data(

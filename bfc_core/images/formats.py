@@ -26,6 +26,9 @@ _CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 _CIFAR_EXTRAS = ("batches.meta.txt", "readme.html", "coarse_label_names.txt", "fine_label_names.txt")
 _CIFAR_TEST = ("test_batch.bin", "test.bin")
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
+_READ = ("PNG", "JPEG", "BMP", "PPM")
+#: Modes read without a loss of depth: what is transparent counts as opaque. CMYK and 16 bits are refused.
+_GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA")
 _PARTS = {
     "train": "train",
     "training": "train",
@@ -73,7 +76,10 @@ def sniff(file: IO[bytes], name: str = "", limits: Limits | None = None) -> Form
         return "cifar10"
     if size and size % (_PIXELS + 2) == 0:
         return "cifar100"
-    raise Refused(f"the format cannot be told from the content; accepted: {', '.join(FORMATS)}")
+    raise Refused(
+        f"the format cannot be told from the content, and {size} bytes are no whole number of CIFAR records of 3073 or "
+        f"3074; accepted: {', '.join(FORMATS)}"
+    )
 
 
 def _cifar_kind(name: str) -> Format:
@@ -186,15 +192,23 @@ def _place(path: str, depth: int, wrapper: str | None) -> tuple[str, str]:
 def _picture(path: str, content: bytes, shape: tuple[int, ...] | None, limits: Limits) -> Pixels:
     """(h, w, c) bytes: one channel if the first picture is grey, else three."""
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP", "PPM")) as image:
+        with Image.open(io.BytesIO(content), formats=_READ) as image:
             width, height = image.size
             if max(width, height) > limits.side:
                 raise Refused(f"{path} is {width}×{height}; sides up to {limits.side} are read")
-            grey = image.mode in ("1", "L", "I;16") if shape is None else shape[2] == 1
-            if grey and image.mode not in ("1", "L", "I;16"):
+            if getattr(image, "n_frames", 1) > 1:
+                raise Refused(f"{path} moves, it has {image.n_frames} frames; accepted: still pictures")
+            if image.mode not in (*_GREY, *_COLOUR):
+                raise Refused(
+                    f"{path} is of mode {image.mode}; accepted: 8 bits a channel, grey or red, green and blue"
+                )
+            grey = image.mode in _GREY if shape is None else shape[2] == 1
+            if grey and image.mode not in _GREY:
                 raise Refused(f"{path} is in colour, the first picture is grey; they must agree")
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
+        raise Refused(f"{path} is truncated or not a picture; accepted: {', '.join(_READ)}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused(f"{path} is truncated or not a picture: {error}") from error
     pixels = pixels[..., None] if grey else pixels
     if shape is not None and pixels.shape != shape:

@@ -109,9 +109,9 @@ def _read_npy(stream: IO[bytes], name: str, limits: Limits) -> NDArray[Any]:
         raise Refused(
             f"array {name!r} is of dtype {dtype}; accepted: integers, floats, and strings for class names"
         )
-    if fortran and len(shape) > 1:
-        raise Refused(f"array {name!r} is in Fortran order; save it after numpy.ascontiguousarray")
     _check_size(name, dtype, shape, limits)
+    if fortran:
+        return np.ascontiguousarray(_read_rows(stream, name, dtype, shape[::-1]).T)
     return _read_rows(stream, name, dtype, shape)
 
 
@@ -181,6 +181,7 @@ def _assemble(arrays: Mapping[str, NDArray[Any]], limits: Limits) -> Arrays:
             f"{' and '.join(missing)} missing; accepted names: "
             + "; ".join(", ".join(NAMES[m]) for m in missing)
         )
+    arrays = _named_labels(arrays, limits)
     labels = {
         part: _labels(arrays[part], part, limits) for part in ("labels", "test_labels") if part in arrays
     }
@@ -197,6 +198,27 @@ def _assemble(arrays: Mapping[str, NDArray[Any]], limits: Limits) -> Arrays:
     )
 
 
+def _named_labels(arrays: Mapping[str, NDArray[Any]], limits: Limits) -> Mapping[str, NDArray[Any]]:
+    """Labels given by name as numbers of the sorted names (or of `class_names`), in both parts alike."""
+    if arrays["labels"].dtype.kind != "U" or arrays["labels"].ndim != 1:
+        return arrays
+    names = arrays.get("class_names", np.unique(arrays["labels"]))
+    if names.dtype.kind != "U" or names.ndim != 1 or not 2 <= len(names) <= limits.classes:
+        raise Refused(f"labels name {names.size} classes; accepted: 2 to {limits.classes}, one string each")
+    number = {name: i for i, name in enumerate(names.tolist())}
+    found = {**arrays, "class_names": names}
+    for part in ("labels", "test_labels"):
+        given = arrays.get(part)
+        if given is None:
+            continue
+        unknown = sorted(set(given.ravel().tolist()) - set(number), key=str)
+        if unknown:
+            accepted = "those of class_names" if "class_names" in arrays else "those of the training labels"
+            raise Refused(f"{part} name {str(unknown[0])[:80]!r}; accepted: {accepted}")
+        found[part] = np.array([number[name] for name in given.tolist()], np.int64)
+    return found
+
+
 def _labels(labels: NDArray[Any], part: str, limits: Limits) -> Labels:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -205,7 +227,7 @@ def _labels(labels: NDArray[Any], part: str, limits: Limits) -> Labels:
     if labels.dtype.kind == "f":
         return labels.astype(np.float32, copy=False)
     if labels.dtype.kind not in "ui":
-        raise Refused(f"{part} are {labels.dtype}; accepted: integers from 0, or real targets")
+        raise Refused(f"{part} are {labels.dtype}; accepted: integers from 0, names of classes, or real targets")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= limits.classes:
         raise Refused(f"{part} run from {low} to {high}; accepted: 0 to {limits.classes - 1}")
@@ -219,6 +241,8 @@ def _class_names(names: NDArray[Any] | None, labels: Labels, limits: Limits) -> 
         raise Refused(
             f"class_names are {names.dtype}{list(names.shape)}; accepted: at most {limits.classes} strings"
         )
+    if len(set(names.tolist())) < len(names):
+        raise Refused("class_names name a class twice; accepted: different names")
     return tuple(str(name) for name in names)
 
 

@@ -135,3 +135,26 @@ def test_a_data_set_in_use_stays(api: httpx.Client) -> None:
     api.post(f"/v1/jobs/{job.json()['id']}/cancel")
     assert api.delete(f"/v1/datasets/{made}").status_code == 204
     assert api.get(f"/v1/datasets/{made}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer", "says"),
+    [
+        ({"data": {"kind": "cifar10"}}, "/spec/data/dataset", "cifar10 has 10 of 32×32×3"),
+        ({"data": {"kind": "images"}}, "/spec/data/dataset", "no labelled pictures"),
+        ({"data": {"kind": "arrays", "samples": 9999}}, "/spec/data/samples", "9999 samples asked for"),
+        ({"data": {"kind": "arrays", "test_samples": 9999}}, "/spec/data/test_samples", "9999 test samples"),
+        ({"data": {"kind": "arrays"}, "model": {"kind": "vgg"}}, "/spec/model/kind", "accepted: mlp"),
+    ],
+)
+def test_a_spec_that_does_not_fit_its_data_set_is_refused_before_it_is_queued(
+    api: httpx.Client, spec: dict[str, Any], pointer: str, says: str
+) -> None:
+    made = upload(api, good()).json()["id"]
+    spec["data"]["dataset"] = made
+    reply = api.post("/v1/jobs", json={"kind": "train", "spec": spec})
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["errors"][0]["pointer"] == pointer
+    assert says in reply.json()["errors"][0]["detail"]
+    study = {"kind": "study", "spec": {"kind": "correction", "base": spec}}
+    assert api.post("/v1/jobs", json=study).json()["errors"][0]["pointer"] == pointer.replace("/spec", "/spec/base")

@@ -27,6 +27,7 @@ from tests.data_from_archive import REAL, cifar_records, few, write_cifar, write
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (20, 32, 32, 3), np.uint8)
 LABELS = np.arange(20) % 10
+NAMED = np.array(["cat", "été", "hund"])[LABELS % 3]
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -271,10 +272,39 @@ def test_an_array_whose_header_lies_about_its_size_is_refused() -> None:
         ({"x": PIXELS, "y": LABELS, "x_test": PIXELS}, "both inputs and labels"),
         ({"x": PIXELS, "inputs": PIXELS, "y": LABELS}, "a second time"),
         ({"x": PIXELS.astype(np.int32) * 2, "y": LABELS}, "pixels run from"),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a"] * 10)}, "twice"),
+        ({"x": PIXELS, "y": np.full(len(LABELS), "cat")}, "name 1 classes; accepted: 2 to 1000"),
+        ({"x": PIXELS, "y": NAMED, "class_names": np.array(["cat", "ox"])}, "labels name 'hund'"),
+        ({"x": PIXELS, "y": NAMED, "x_test": PIXELS, "y_test": np.full(len(LABELS), "eel")}, "test_labels name 'eel'"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, np.ndarray], says: str) -> None:
     assert says in refusal("npz", npz_of(**arrays))
+
+
+def test_labels_may_be_names_and_arrays_in_either_order() -> None:
+    content = npz_of(x=np.asfortranarray(PIXELS), y=NAMED, x_test=PIXELS, y_test=NAMED[::-1])
+    arrays = formats.read("npz", io.BytesIO(content))
+    assert arrays.class_names == ("cat", "hund", "été")
+    assert [arrays.class_names[label] for label in arrays.labels] == NAMED.tolist()
+    assert arrays.test_labels is not None
+    assert arrays.test_labels.tolist() == arrays.labels[::-1].tolist()
+    np.testing.assert_array_equal(arrays.inputs, PIXELS)
+
+
+def test_pictures_that_move_or_have_other_channels_are_refused() -> None:
+    def saved(image: Image.Image, form: str, **more: object) -> bytes:
+        out = io.BytesIO()
+        image.save(out, form, **more)
+        return out.getvalue()
+
+    frames = [Image.new("RGB", (8, 8), (i, 0, 0)) for i in range(3)]
+    moving = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    assert "3 frames; accepted: still pictures" in refusal("images", tar_of({"a/1.png": moving}))
+    assert "mode CMYK; accepted" in refusal("images", tar_of({"a/1.jpg": saved(Image.new("CMYK", (8, 8)), "JPEG")}))
+    deep = Image.fromarray(np.zeros((8, 8), np.uint16))
+    assert "mode I;16; accepted" in refusal("images", tar_of({"a/1.png": saved(deep, "PNG")}))
+    assert "not a picture; accepted: PNG" in refusal("images", tar_of({"a/1.png": b"hello"}))
 
 
 def test_broken_safetensors_are_refused() -> None:
