@@ -43,11 +43,15 @@ def select_and_refit(family: Callable[[dict[str, float]], Kernel], axes: list[Ax
     search = Search(axes)
     start = yield from screen(search, family, problem)
     yield from descend(search, start, problem.split, Scorer(family, problem).error)
-    values = search.chosen()
-    machine = kernel_ridge(family(values), problem.x, problem.y, values["penalty"])
-    if machine is None:
-        return None
-    return Fitted(machine, search.error, search.on_edge, values, search.table())
+    error, on_edge = search.error, search.on_edge
+    machine, values = None, search.chosen()
+    while machine is None:
+        values = search.chosen()
+        machine = kernel_ridge(family(values), problem.x, problem.y, values["penalty"])
+        # More samples bring kernels closer to singular: what four fifths of them allowed all may not.
+        if machine is None and not search.regularise():
+            return None
+    return Fitted(machine, error, on_edge, values, search.table())
 
 
 class Scorer:

@@ -85,6 +85,14 @@ class Search:
                     return True
         return False
 
+    def regularise(self) -> bool:
+        """Moves to the next larger penalty, the last axis: where a solver fails to rounding; False at the end."""
+        more = shifted(self.best, (0,) * (len(self.axes) - 1) + (1,))
+        if self.values(more) is None:
+            return False
+        self.best = more
+        return True
+
     def chosen(self) -> dict[str, float]:
         """The hyper-parameters of the best cell."""
         values = self.values(self.best)
@@ -118,7 +126,10 @@ def most_regular(scores: dict[Cell, float]) -> Cell:
 def descend(
     search: Search, start: Cell, samples: int, score: Callable[[dict[str, float]], float]
 ) -> Generator[Progress, None, None]:
-    """Move from `start` to better neighbours until there is none, scoring each cell once."""
+    """Move from `start` to better neighbours until there is none, scoring each cell once.
+
+    Where `start` has no fit, as a small penalty in float32, the way begins at the next penalty that has one.
+    """
 
     def scored(cell: Cell) -> float:
         if cell not in search.scores:
@@ -129,7 +140,8 @@ def descend(
         return search.scores[cell]
 
     search.best = start
-    scored(start)
+    while math.isinf(scored(search.best)) and search.regularise():
+        yield Progress(len(search.rows), len(search.rows) + 1, "fit")
     moved = True
     while moved:
         moved = False

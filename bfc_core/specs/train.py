@@ -321,6 +321,10 @@ class ProbeSpec(Spec):
         return {"of": {"job": "job_01hzy3v7k2q8s4t6w9x0"}, "probes": [{"kind": "linear"}]}
 
 
+#: Samples of a baseline at least: one validates.
+FEWEST_SAMPLES = 5
+
+
 class BaselineSpec(Spec):
     """One shallow (or generic deep) learner on the same samples."""
 
@@ -331,6 +335,16 @@ class BaselineSpec(Spec):
     seed: Seed | Seeds = 0
     device: Device = "auto"
     dtype: Dtype = "float64"
+
+    @field_validator("data")
+    @classmethod
+    def _validates(cls, data: Any) -> Any:
+        if not isinstance(data, SYNTHETIC):
+            refuse([("/kind", f"baselines run on synthetic targets, {data.kind} is uploaded; accepted: hierarchical, …")])
+        if data.samples != "fresh" and data.samples < FEWEST_SAMPLES:
+            said = f"a fifth of the samples validates, so {data.samples} are too few"
+            refuse([("/samples", f"{said}; accepted: {FEWEST_SAMPLES} or more")])
+        return data
 
     @field_validator("inputs_as")
     @classmethod

@@ -138,3 +138,10 @@ def test_the_gradient_metric_is_that_of_the_fitted_function() -> None:
 def test_as_many_labels_as_are_given_where_inputs_are_fresh() -> None:
     data = {"kind": "hierarchical", "samples": "fresh", "test_samples": 500}
     assert len(problem_of(BaselineSpec.model_validate({"data": data}), CPU).x) == FRESH_SAMPLES
+
+
+def test_a_quadratic_target_is_fitted_in_float32_too() -> None:
+    """Noise-free and in the kernel's reach, it asks for no penalty at all, which float32 cannot factor."""
+    data = {"kind": "hierarchical", "input_dim": 3, "width": 3, "levels": 2, "gap": [-1.0], "samples": 77}
+    body = {"data": {**data, "test_samples": 400}, "inputs_as": "x_and_h1", "dtype": "float32", "seed": 1}
+    assert result(BaselineSpec.model_validate(body)).summary["relative_test_error"] < 0.5

@@ -96,3 +96,15 @@ def test_no_cell_is_scored_twice() -> None:
     found = search([WIDTH, PENALTY], {"bandwidth": 0.5, "penalty": 1e-1})
     places = [row[:2] for row in found.rows]
     assert len(places) == len(set(places))
+
+
+def test_a_start_without_a_fit_moves_to_the_first_penalty_that_has_one() -> None:
+    axes = [Axis("bandwidth", (1.0, 2.0)), Axis("penalty", tuple(10.0**e for e in range(-9, 2)))]
+    found = Search(axes)
+
+    def score(values: dict[str, float]) -> float:
+        return math.inf if values["penalty"] < 1e-6 else 1 + values["penalty"]
+
+    list(descend(found, (1, 0), 100, score))
+    assert found.error < 1.01
+    assert found.chosen()["penalty"] == pytest.approx(1e-6)

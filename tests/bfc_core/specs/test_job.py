@@ -38,6 +38,12 @@ def test_an_empty_train_spec_is_the_documented_example() -> None:
         (train(data={"kind": "hierarchica"}), "/spec/data/kind", "did you mean 'hierarchical'"),
         (train(model={"kind": "quadratic_densenet", "width": -1}), "/spec/model/width", "at least 1"),
         (train(data={"kind": "hierarchical", "gap": [1, 2, 3]}), "/spec/data/gap", "exactly levels − 1 = 2"),
+        ({"kind": "baseline", "spec": {"data": {"samples": 4}}}, "/spec/data/samples", "5 or more"),
+        (
+            {"kind": "baseline", "spec": {"data": {"kind": "cifar10", "dataset": "ds_01hzy3v7k2q8s4t6w9x0"}}},
+            "/spec/data/kind",
+            "synthetic targets",
+        ),
         (train(data={"input_dim": 1, "width": 1, "inputs": "sign"}), "/spec/data/inputs", "width below input_dim"),
         (
             train(model={"kind": "mlp", "depth": 1}, schedule={"kind": "minimal", "lazy": True}),
