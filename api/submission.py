@@ -138,9 +138,8 @@ def _named(value: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
 
 def _misfits(connection: Connection, project: str, planned: Plan) -> Iterator[Fault]:
     """Where an uploaded data set is not what the body makes of it."""
-    spec, pointer = planned.job.spec, "/spec"
-    if planned.is_study:
-        spec, pointer = spec.base, "/spec/base"
+    base = getattr(planned.job.spec, "base", None)
+    spec, pointer = (planned.job.spec, "/spec") if base is None else (base, "/spec/base")
     data = getattr(spec, "data", None)
     if isinstance(data, UPLOADED):
         facts = datasets.get(connection, project, data.dataset)["meta"]

@@ -196,8 +196,9 @@ def _picture(path: str, content: bytes, shape: tuple[int, ...] | None, limits: L
             width, height = image.size
             if max(width, height) > limits.side:
                 raise Refused(f"{path} is {width}×{height}; sides up to {limits.side} are read")
-            if getattr(image, "n_frames", 1) > 1:
-                raise Refused(f"{path} moves, it has {image.n_frames} frames; accepted: still pictures")
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise Refused(f"{path} moves, it has {frames} frames; accepted: still pictures")
             if image.mode not in (*_GREY, *_COLOUR):
                 raise Refused(
                     f"{path} is of mode {image.mode}; accepted: 8 bits a channel, grey or red, green and blue"
