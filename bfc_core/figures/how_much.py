@@ -21,28 +21,36 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     One dot a window, layer and seed, coloured by layer; hollow: the same levels trained as long before the higher ones
     came. Far left and high up is a small correction that pays.
     """
-    points = _points(study)
-    if not points:
+    points, frontier = _points(study), _frontier(study)
+    if not points and not frontier:
         return nothing(TITLE, "No layer moved while a window was open, or λ was not measured.", theme)
-    medians = []
-    for (readout, layer, how, window, top), rows in grouped(
-        points, "readout", "layer", "how", "window", "top"
-    ).items():
-        x = over_seeds((row["moved"] for row in rows), len(rows), math.inf)
-        y = over_seeds((row["gain"] for row in rows), len(rows), -math.inf)
-        place = {"readout": readout, "layer": layer, "how": how, "window": window, "top": top}
-        medians.append({**place, "moved": x["median"], "gain": y["median"]})
-    ticks = decades((row["moved"] for row in points), LEAST, 10.0)
-    layers = sorted({row["layer"] for row in points})
+    layers = sorted({row["layer"] for row in (*points, *frontier)})
     colours = {layer: theme.hues[i % len(theme.hues)] for i, layer in enumerate(layers)}
+    ticks = decades((row["moved"] for row in points), LEAST, 10.0)
     panels = [_panel(readout, ticks, colours, theme) for readout in readouts(points)]
+    panels += [_frontier_panel(readout, frontier, colours, theme) for readout in readouts(frontier)]
     words = (
         f"n = {study.seeds} seeds: small dots; large: medians, with their window (l, k). Hollow: control of equal updates.",
         "λ = (1 − c(before, after)) / (1 − c(initial, after)), c being linear CKA corrected for chance.",
+        "Frontier: layerwise, then joint, against layerwise; a line joins penalties μ (dashed: rates of the last stage)."
+        if frontier
+        else "",
         stuck_in((row for row in study.rows("how_deep") if row["train_up_to"]), hollow=False),
         verdict_words(study.claims("correction_is_local")),
     )
-    return page(TITLE, words, {"points": points, "medians": medians}, grid(panels), theme)
+    sets = {"points": points, "medians": _medians(points), "frontier": frontier, "ways": _ways(frontier)}
+    return page(TITLE, words, sets, grid(panels), theme)
+
+
+def _medians(points: list[Row]) -> list[Row]:
+    found = []
+    groups = grouped(points, "readout", "layer", "how", "window", "top")
+    for (readout, layer, how, window, top), rows in groups.items():
+        x = over_seeds((row["moved"] for row in rows), len(rows), math.inf)
+        y = over_seeds((row["gain"] for row in rows), len(rows), -math.inf)
+        place = {"readout": readout, "layer": layer, "how": how, "window": window, "top": top}
+        found.append({**place, "moved": x["median"], "gain": y["median"]})
+    return found
 
 
 def _points(study: Study) -> list[Row]:
@@ -107,4 +115,91 @@ def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: The
                 "encoding": label,
             },
         ],
+    }
+
+
+def _frontier(study: Study) -> list[Row]:
+    """One row a run and layer of the frontier; layerwise then joint itself is the end of both its lines."""
+    rows = [row for row in study.rows("frontier") if positive(row["lambda"]) and row["gain"] is not None]
+    found = []
+    for row in rows:
+        place = {name: row[name] for name in ("readout", "seed", "penalty", "rate", "gain")}
+        found.append({**place, "layer": f"level {row['layer']}", "moved": max(row["lambda"], LEAST)})
+    return found
+
+
+def _ways(frontier: list[Row]) -> list[Row]:
+    """Medians by penalty and by rate."""
+    found = []
+    usual = max((row["rate"] for row in frontier if row["penalty"]), default=None)
+    for (readout, layer, penalty, rate), rows in grouped(
+        frontier, "readout", "layer", "penalty", "rate"
+    ).items():
+        x = over_seeds((row["moved"] for row in rows), len(rows), math.inf)["median"]
+        y = over_seeds((row["gain"] for row in rows), len(rows), -math.inf)["median"]
+        place = {"readout": readout, "layer": layer, "moved": x, "gain": y}
+        if penalty or rate == usual:
+            found.append({**place, "way": "penalty", "size": penalty, "label": f"μ {penalty:g}"})
+        if not penalty:
+            found.append(
+                {**place, "way": "rate", "size": rate, "label": "" if rate == usual else f"rate {rate:g}"}
+            )
+    return found
+
+
+def _frontier_panel(readout: str, frontier: list[Row], colours: dict[str, str], theme: Theme) -> Spec:
+    keep = where(readout=readout)
+    x = {
+        "field": "moved",
+        "type": "quantitative",
+        **log_axis(decades((r["moved"] for r in frontier), LEAST, 10.0), "λ"),
+    }
+    y = {
+        "field": "gain",
+        "type": "quantitative",
+        "axis": {"title": "gain over layerwise, log10", "tickCount": 6},
+    }
+    colour = nominal("layer", colours, columns=6)
+    colour["legend"]["symbolType"] = "circle"
+    dash = {
+        "field": "way",
+        "scale": {"domain": ["penalty", "rate"], "range": [[1, 0], [5, 3]]},
+        "legend": None,
+    }
+    base: Spec = {"transform": keep, "encoding": {"x": x, "y": y, "color": colour}}
+    line = {**base["encoding"], "strokeDash": dash, "order": {"field": "size"}, "detail": {"field": "way"}}
+    label = {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": theme.dim}}
+    return {
+        "title": titled("frontier of gain against movement", readout),
+        "width": PANEL_WIDTH,
+        "height": 300,
+        "layer": [
+            {
+                "data": {"name": "frontier"},
+                **base,
+                "mark": {"type": "point", "filled": True, "size": 20, "opacity": 0.35},
+            },
+            {
+                "data": {"name": "ways"},
+                "transform": keep,
+                "encoding": line,
+                "mark": {"type": "line", "strokeWidth": 2},
+            },
+            {
+                "data": {"name": "ways"},
+                **base,
+                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+            },
+            *(_labels(keep, label, way, dy) for way, dy in (("penalty", -12), ("rate", 16))),
+        ],
+    }
+
+
+def _labels(keep: list[Spec], label: Spec, way: str, dy: int) -> Spec:
+    """Penalties above their points, rates below."""
+    return {
+        "data": {"name": "ways"},
+        "transform": [*keep, *where(way=way)],
+        "mark": {"type": "text", "dy": dy, "fontSize": 10.5},
+        "encoding": label,
     }

@@ -16,7 +16,7 @@ from bfc_core.specs.claims import THRESHOLDS, ClaimSpec
 from bfc_core.specs.data import SYNTHETIC, Hierarchical
 from bfc_core.specs.model import Mlp, QuadraticDensenet
 from bfc_core.specs.resolution import layers
-from bfc_core.specs.scalars import Flag, Level, Rate, Samples, Spec, refuse, said
+from bfc_core.specs.scalars import Flag, Level, NonNegative, Rate, Samples, Spec, refuse, said
 from bfc_core.specs.schedule import Joint
 from bfc_core.specs.train import StudyBase, TrainSpec
 
@@ -127,7 +127,11 @@ class CorrectionSpec(Study):
     sliding: tuple[Annotated[int, Field(strict=True, ge=1, le=1000)], ...] = ()
     """Also sliding windows of these widths, with their greedy controls."""
     second_rates: tuple[Rate, ...] | None = None
-    """For images: peak rates of the last stage, chosen on validation."""
+    """Peak rates of the last stage. On pictures windows are trained at each and the one best on validation counts;
+    on synthetic targets, which hold nothing out, layerwise then joint at each is a point of the frontier."""
+    penalties: Annotated[tuple[NonNegative, ...], Field(max_length=20)] = ()
+    """Also layerwise, then joint under each penalty μ|W − W_before|² of the lower levels: points of the frontier of gain
+    against movement, which says how much correction is needed. For synthetic targets."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +149,14 @@ class CorrectionSpec(Study):
         if isinstance(base.data, SYNTHETIC) and not isinstance(base.model, QuadraticDensenet | Mlp):
             refuse([("/model/kind", f"{base.model.kind}; accepted: quadratic_densenet, mlp")])
         return base
+
+    @field_validator("penalties")
+    @classmethod
+    def _of_taught_features(cls, penalties: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        base = info.data.get("base")
+        if penalties and base is not None and not isinstance(base.data, SYNTHETIC):
+            refuse([("", f"a frontier is of a synthetic target, this is {base.data.kind}; accepted: none")])
+        return penalties
 
     @field_validator("rows")
     @classmethod

@@ -40,13 +40,14 @@ class Arm:
 
     name: str
     schedule: Any
-    table: Literal["runs", "how_deep", "cells", "starts"] = "runs"
+    table: Literal["runs", "how_deep", "frontier", "cells", "starts"] = "runs"
     train_up_to: int | None = None
     free: int | None = None
     control: Control = "none"
     cell: tuple[float, str] | None = None
     start: str | None = None
     rate: float | None = None
+    penalty: float | None = None
     base: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -70,6 +71,8 @@ def arms(study: specs.CorrectionSpec) -> list[Arm]:
     for width in study.sliding:
         if width <= len(layers(study)):
             found += _sliding(width)
+    if not of_pictures(study):
+        found += _frontier(study)
     if asks_which_part(study):
         found += _cells(study)
     return found
@@ -148,7 +151,7 @@ def _rated(study: specs.CorrectionSpec, arm: Arm) -> Iterator[Arm]:
     assert arm.free is not None
     equal = arm.control == "equal_updates"
     window = words.Window(train_up_to=arm.train_up_to, free=arm.free, equal_updates=equal)
-    if not study.second_rates:
+    if not study.second_rates or not of_pictures(study):
         yield replace(arm, schedule=window)
         return
     first, *later = specs.stages(study.base.arm(window, 0))
@@ -158,6 +161,17 @@ def _rated(study: specs.CorrectionSpec, arm: Arm) -> Iterator[Arm]:
         stages += [words.StageSpec(present=s.present, train=s.train, optimizer=changed) for s in later]
         schedule = words.Stages(stages=tuple(stages))
         yield replace(arm, name=f"{arm.name}@{rate:g}", schedule=schedule, rate=rate, base=arm.name)
+
+
+def _frontier(study: specs.CorrectionSpec) -> Iterator[Arm]:
+    """Layerwise, then joint under each penalty on the lower levels' movement, and at each rate of the last stage."""
+    for penalty in sorted(set(study.penalties)):
+        yield Arm(f"frontier/penalty/{penalty:g}", words.Minimal(penalty=penalty), "frontier", penalty=penalty)
+    *before, _ = specs.stages(study.base.arm(MAIN["layerwise_then_joint"], 0))
+    shared = [words.StageSpec(present=stage.present, train=stage.train) for stage in before]
+    for rate in sorted(set(study.second_rates or ())):
+        last = words.StageSpec(optimizer=study.base.optimizer.model_copy(update={"rate": rate}))
+        yield Arm(f"frontier/rate/{rate:g}", words.Stages(stages=(*shared, last)), "frontier", rate=rate)
 
 
 def _sliding(width: int) -> Iterator[Arm]:

@@ -22,6 +22,7 @@ from bfc_core.studies.beside import baseline_members, baseline_row
 from bfc_core.studies.member import Member, packed
 from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome
 from bfc_core.studies.rates import stuck_rates
+from bfc_core.studies.readings import log_ratio
 from bfc_core.studies.side_by_side import side_by_side
 from bfc_core.studies.tables import REL, columns, failed_runs, table
 
@@ -102,6 +103,7 @@ class Correction:
             "how_deep": self._how_deep(runs),
             "gains": table(self._gains(), correction_claims.gains(self.spec, runs)),
             "how_much": table(HOW_MUCH, _how_much(runs, layers(self.spec))),
+            "frontier": table(FRONTIER, _frontier(self.spec, runs)),
             "which_part": table(WHICH_PART, _which_part(runs)),
             "baselines": table(BASELINE_COLUMNS, (baseline_row(m, outcomes.get(m.key)) for m in beside)),
             "failed_runs": failed_runs(members, outcomes),
@@ -191,6 +193,16 @@ HOW_MUCH = (
     *columns("string", "pair", "measure", "readout"),
     *columns("integer", "seed"),
     *columns("number", "value"),
+)
+FRONTIER = (
+    *columns("integer", "layer"),
+    *columns("number", "penalty", "rate"),
+    *columns("string", "readout"),
+    *columns("integer", "seed"),
+    *columns("number", "lambda"),
+    REL,
+    *columns("number", "gain", unit="log10 ratio"),
+    *columns("string", "state"),
 )
 WHICH_PART = (
     *columns("integer", "layer"),
@@ -305,6 +317,29 @@ def _how_much(runs: Iterable[Run], numbers: tuple[int, ...]) -> Iterator[dict[st
                 if value is not None:
                     place = {"layer": layer, "pair": pair, "measure": measure}
                     yield {**place, "readout": run.readout, "seed": run.seed, "value": value}
+
+
+def _frontier(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    """What layerwise-then-joint gains over layerwise, and how far each lower level moved for it, by penalty and rate."""
+    layerwise = {(run.readout, run.index): run.outcome for run in runs if run.arm.name == "layerwise"}
+    ways = [run for run in runs if run.arm.table == "frontier"]
+    free = [run for run in runs if run.arm.name == "layerwise_then_joint"] if ways else []
+    for run in (*ways, *free):
+        before = layerwise.get((run.readout, run.index), MISSING).number("relative_test_error")
+        error = run.outcome.number("relative_test_error")
+        gain = log_ratio(before, error)
+        for layer in layers(study)[:-1]:
+            yield {
+                "layer": layer,
+                "penalty": run.arm.penalty or 0.0,
+                "rate": run.arm.rate or study.base.optimizer.rate,
+                "readout": run.readout,
+                "seed": run.seed,
+                "lambda": _finite(run.outcome.last("lambda", layer)),
+                "relative_test_error": _finite(error),
+                "gain": gain if math.isfinite(gain) else None,
+                "state": "diverged" if run.outcome.diverged else run.outcome.state,
+            }
 
 
 def _which_part(runs: Iterable[Run]) -> Iterator[dict[str, Any]]:

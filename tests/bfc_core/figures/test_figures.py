@@ -111,6 +111,38 @@ def test_marks_on_the_heat_map_are_the_verdicts(simulate):
     }  # fmt: skip
 
 
+def test_the_frontier_is_drawn_without_windows_too(simulate):
+    spec = specs.load("study", {**CORRECTION, "how_deep": False, "penalties": [0.1], "second_rates": [0.03]})
+    result = studies.conclude(spec, simulate(spec))
+    drawn = figures.draw("how_much", result.tables, result.summary)
+    ways = {(row["way"], row["label"]) for row in drawn["datasets"]["ways"]}
+    assert ways == {("penalty", "μ 0.1"), ("penalty", "μ 0"), ("rate", "rate 0.03"), ("rate", "")}
+    assert "nothing to draw" not in vl_convert.vegalite_to_svg(drawn)
+
+
+def test_labels_hold_only_what_common_fonts_hold(simulate, made):
+    """One sign that is lacking makes a renderer fall back on another font for the whole label."""
+    allowed = set("−·λμ×≤…") | {chr(code) for code in range(32, 127)}
+    for kind, name in EVERY:
+        if kind not in made:
+            made[kind] = outcome_of(kind, simulate)
+        drawn = figures.draw(name, *made[kind])
+        written = json.dumps({**drawn, "datasets": {}}, ensure_ascii=False)
+        assert not set(written) - allowed, name
+
+
+def test_intervals_beyond_an_edge_are_not_drawn_as_whole_bars(simulate):
+    spec = specs.load("study", {**CORRECTION, "readouts": ["signed"]})
+    lost = {k: o for k, o in simulate(spec).items() if "/joint/" not in k}
+    result = studies.conclude(spec, lost)
+    rows = figures.draw("claims", result.tables, result.summary)["datasets"]["rows"]
+    worst = next(row for row in rows if row["label"].endswith("error of joint training"))
+    assert (worst["low_beyond"], worst["high_beyond"]) == ("minus", "minus")
+    few = studies.conclude(specs.load("study", {**CORRECTION, "seeds": 2}), {})
+    rows = figures.draw("claims", few.tables, few.summary)["datasets"]["rows"]
+    assert {row["low_beyond"] for row in rows} == {""}
+
+
 def test_decades_bracket_the_values():
     assert decades([3e-4, 0.2], 1e-8, 1.0) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
     assert decades([], 1e-8)[0] < decades([], 1e-8)[-1]

@@ -307,6 +307,25 @@ def test_depth_is_claimed_only_of_rows_with_two_levels_to_free(simulate):
     assert gains == {(2, 1): "supported", (3, 1): "supported", (3, 2): "supported"}
 
 
+def test_the_frontier_sets_gain_against_movement_by_penalty_and_rate(simulate):
+    spec = study(readouts=["signed"], penalties=[1.0, 0.01], second_rates=[0.03], seeds=6, baselines=None)
+    outcomes = simulate(spec)
+    rows = studies.conclude(spec, outcomes).tables["frontier"].records()
+    points = {(row["penalty"], row["rate"]) for row in rows}
+    assert points == {(0.01, 0.01), (1.0, 0.01), (0.0, 0.03), (0.0, 0.01)}
+    assert len(rows) == len(points) * 6
+    ratio = (
+        outcomes["signed/layerwise/0"].summary["relative_test_error"]
+        / outcomes["signed/frontier/penalty/1/0"].summary["relative_test_error"]
+    )
+    first = next(row for row in rows if (row["penalty"], row["seed"]) == (1.0, 0))
+    assert first["gain"] == pytest.approx(math.log10(ratio))
+    # All start from the same layerwise stages, which a pack trains once.
+    arms = [m.spec for m in studies.members(spec) if "frontier" in m.key and m.key.endswith("/0")]
+    assert len({specs.stages(arm)[:-1] for arm in arms}) == 1
+    assert not studies.conclude(study(), {}).tables["frontier"].rows
+
+
 def test_weak_directions_are_claimed_only_from_their_two_by_two(simulate):
     plain = study()
     assert not [
