@@ -35,8 +35,12 @@ SHOWN = {
     "which_part": ("before", "after"),
     "baselines": ("relative_test_error",),
 }
+# Few rows, not by seed: printed as they are.
+WHOLE = ("stuck_rates",)
 FIGURE = "correction_is_backward"
 MOST_ROWS = 16
+# Of lines that go to a file or a pipe, where nobody knows the width: what the names of columns need.
+FILE_WIDTH = 120
 MOST_WORKERS = 4
 STOP_SECONDS = 60
 SAY_EVERY_SECONDS = 5
@@ -49,7 +53,7 @@ def main() -> int:
     parser.add_argument("--spec", type=Path, default=HERE / "correction-quick.json", help="the job to submit")
     parser.add_argument("--figure", type=Path, default=Path("out/correction-quick.png"), help="where the picture goes")
     given = parser.parse_args()
-    console, began = Console(), time.monotonic()
+    console, began = Console(width=None if sys.stdout.isatty() else FILE_WIDTH), time.monotonic()
     try:
         with served(given.data) as url, Client(url) as lab:
             console.print(f"serving {given.data} at {url}", style="dim")
@@ -112,6 +116,8 @@ def report(results: Results, console: Console) -> None:
         console.rule(f"{name}: {len(table)} rows", align="left")
         if name in SHOWN and len(table):
             console.print(render.table(over_seeds(table, SHOWN[name])))
+        elif name in WHOLE:
+            console.print(render.table(table))
     console.rule("claims", align="left")
     for claim in results.claims:
         console.print(render.claim(claim))
