@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -76,6 +76,11 @@ class Resnet(Convolutional):
         return 1 + (self.depth - 2) // 2
 
 
+def default_widths(fields: dict[str, Any]) -> tuple[int, ...]:
+    """16, 32, 64, …: as many as there are groups."""
+    return tuple(16 * 2**i for i in range(len(fields.get("groups", (3, 3, 3)))))
+
+
 class WideResnet(Convolutional):
     """A pre-activation wide residual network; stem, then groups of blocks, each group at half the resolution."""
 
@@ -85,8 +90,10 @@ class WideResnet(Convolutional):
         tuple[Annotated[int, Field(strict=True, ge=1, le=18)], ...], Field(min_length=1, max_length=5)
     ] = (3, 3, 3)
     """Residual blocks in each group."""
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)] = (16, 32, 64)
-    """Channels of each group."""
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)] = Field(
+        default_factory=default_widths
+    )
+    """Channels of each group; when left out 16, doubled at each next."""
     stem_stride: Annotated[Literal[1, 2], Exact] = 2
     """2 halves the picture at once (3.4 times faster on a CPU); 1 is the published network."""
     stem_size: Annotated[Literal[3, 5, 7], Exact] = 5

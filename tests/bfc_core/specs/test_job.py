@@ -179,3 +179,12 @@ def test_fresh_samples_take_twenty_seeds_where_nothing_is_said() -> None:
 
     assert [seeds("correction"), seeds("information_gap"), seeds("duel")] == [20, 20, 9]
     assert seeds("correction", seeds=5) == 5
+
+
+@pytest.mark.parametrize("groups", [[1], [2, 2], [1, 1, 1], [1] * 5])
+def test_the_widths_of_a_wide_resnet_follow_its_groups(groups: list[int]) -> None:
+    spec = {"data": {"kind": "cifar10", "dataset": "ds_0123456789abcdef"}}
+    model = {"kind": "wide_resnet", "groups": groups}
+    job = specs.parse_job({"kind": "train", "spec": {**spec, "model": model}})
+    assert job.spec.model.widths == tuple(16 * 2**i for i in range(len(groups)))
+    assert specs.estimate(job.spec).parameters > 0
