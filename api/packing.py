@@ -5,6 +5,7 @@ Nothing in it depends on this server: tensors are named by their content, times 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tarfile
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +21,7 @@ from api.replies import dumps
 from api.tables import csv_of
 from bfc_core import figures
 from store import results, series, tensors
-from store.archives import TensorPlace
+from store.archives import CHECKSUMS, TENSORS, TensorPlace
 from store.series import Points
 
 
@@ -37,17 +38,12 @@ async def _pieces(
     lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
 ) -> AsyncIterator[bytes]:
     at = _at(manifest["jobs"][0]["job"])
-    yield _entry("manifest.json", dumps(manifest), at)
-    for member in manifest["jobs"]:
-        if member["result_hash"] is not None:
-            yield _entry(f"results/{member['id']}.json", await lab.read(_results, member["id"]), at)
-        told = await lab.read(_series, member["id"])
-        if told is not None:
-            yield _entry(f"series/{member['id']}.json", told, at)
-    async for name, content in _shown(lab, project, manifest):
+    sums: dict[str, str] = {}
+    async for name, content in _told(lab, project, manifest):
+        sums[name] = hashlib.sha256(content).hexdigest()
         yield _entry(name, content, at)
     for hash_, place in places.items():
-        yield _head(f"tensors/{hash_}", place.bytes, at)
+        yield _head(f"{TENSORS}{hash_}", place.bytes, at)
         start = 0
         while start < place.bytes:
             last = min(place.bytes, start + lab.outgoing.window_bytes)
@@ -55,7 +51,21 @@ async def _pieces(
                 yield piece
             start = last
         yield _padding(place.bytes)
+    yield _entry(CHECKSUMS, dumps(sums), at)
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+async def _told(lab: Lab, project: str, manifest: Mapping[str, Any]) -> AsyncIterator[tuple[str, bytes]]:
+    """All entries that their name does not already hold to their content."""
+    yield "manifest.json", dumps(manifest)
+    for member in manifest["jobs"]:
+        if member["result_hash"] is not None:
+            yield f"results/{member['id']}.json", await lab.read(_results, member["id"])
+        told = await lab.read(_series, member["id"])
+        if told is not None:
+            yield f"series/{member['id']}.json", told
+    async for name, content in _shown(lab, project, manifest):
+        yield name, content
 
 
 async def _shown(lab: Lab, project: str, manifest: Mapping[str, Any]) -> AsyncIterator[tuple[str, bytes]]:

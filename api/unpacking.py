@@ -49,6 +49,16 @@ class Opened:
         self.file.seek(start)
         return self.file.read(size)
 
+    def sha256(self, name: str) -> str:
+        """The hash of one entry, however large."""
+        start, left = self.entries[name]
+        self.file.seek(start)
+        digest = hashlib.sha256()
+        while left and (piece := self.file.read(min(left, 1 << 20))):
+            digest.update(piece)
+            left -= len(piece)
+        return digest.hexdigest()
+
     def json(self, name: str) -> Any:
         """One entry as JSON."""
         try:
@@ -61,6 +71,7 @@ def unpack(engine: Engine, path: str, project: str, key_id: str | None) -> dict[
     """`{"id": root's new id}`. Tensors first, in short transactions, then all jobs in one."""
     with open(path, "rb") as file:  # noqa: PTH123 - the API's own temporary file
         opened = Opened(file, _entries(file))
+        _check_sums(opened)
         manifest = opened.json("manifest.json")
         try:
             members = [_member(opened, entry) for entry in _jobs(manifest)]
@@ -91,6 +102,18 @@ def _entries(file: IO[bytes]) -> dict[str, tuple[int, int]]:
     if "manifest.json" not in found:
         raise BadArchive("manifest.json is missing; is this an archive made by `bfc export`?")
     return found
+
+
+def _check_sums(opened: Opened) -> None:
+    """Every entry is there, is listed, and is what it was when it was exported."""
+    sums = opened.json(archives.CHECKSUMS)
+    told = {name for name in opened.entries if not name.startswith(archives.TENSORS)} - {archives.CHECKSUMS}
+    if not isinstance(sums, dict) or set(sums) != told:
+        odd = sorted(told.symmetric_difference(sums if isinstance(sums, dict) else ()))[:1]
+        raise BadArchive(f"{archives.CHECKSUMS} and the entries differ: {', '.join(map(repr, odd))}"[:200])
+    for name, expected in sums.items():
+        if opened.sha256(name) != expected:
+            raise BadArchive(f"{name} has another content than when it was exported")
 
 
 def _jobs(manifest: Any) -> Iterable[Mapping[str, Any]]:

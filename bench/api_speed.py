@@ -28,6 +28,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, text
 
 from bench.api_load import get_for, listen_all
+from bench.api_sink import points_per_second
 from bfc_core import specs
 from bfc_core.records import Tensor
 from migrations import commands
@@ -39,7 +40,11 @@ from store.ids import new_id
 ROUNDS = 5
 CONNECTIONS = 16
 DOWNLOAD_BYTES = 64 << 20
+SINK_POINTS = 1_000_000
+SINK_ROUNDS = 3
 PORT, BARE_PORT = 8397, 8398
+
+Line = tuple[str, bool]
 
 
 def main() -> int:
@@ -53,22 +58,14 @@ def main() -> int:
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with scratch_database() as url, _filled(url, given.jobs) as filled, _served(url, filled) as server:
-        bench = Bench(filled, server, given.seconds)
-        results = [
-            bench.job_read(),
-            bench.list_page(),
-            *bench.series_reads(),
-            bench.download(),
-            bench.streams(given.streams),
-            bench.memory(),
-        ]
-    print()
-    for line, kept in results:
-        print(("ok    " if kept else "MISS  ") + line)
-    return 0 if all(kept for _, kept in results) else 1
+        kept = [_told(line) for line in Bench(filled, server, given.seconds).lines(given.streams)]
+    return 0 if all(kept) else 1
 
 
-Line = tuple[str, bool]
+def _told(line: Line) -> bool:
+    says, kept = line
+    print(("ok    " if kept else "MISS  ") + says, flush=True)
+    return kept
 
 
 class Filled:
@@ -83,6 +80,9 @@ class Filled:
             room = _room(connection)
             (self.claimed,) = claims.claim(connection, room, 3600)
             self.points = self._series(connection)
+            for _ in range(SINK_ROUNDS):
+                jobs.submit(connection, self.project, specs.parse_job({"kind": "train", "spec": {}}))
+            self.written = [claims.claim(connection, _room(connection), 3600)[0] for _ in range(SINK_ROUNDS)]
             self.snapshot = self._snapshot(connection)
         with engine.begin() as connection:
             _fill(connection, self.project, self.job, count)
@@ -121,6 +121,16 @@ class Bench:
         self.url = f"http://127.0.0.1:{PORT}"
         self.headers = {"Authorization": f"Bearer {filled.secret}"}
 
+    def lines(self, streams: int) -> Iterator[Line]:
+        """All of them, each as it is measured."""
+        yield self.job_read()
+        yield self.list_page()
+        yield from self.series_reads()
+        yield self.sink()
+        yield self.download()
+        yield self.streams(streams)
+        yield self.memory()
+
     def job_read(self) -> Line:
         path = f"/v1/jobs/{self.filled.job}"
         rates: dict[int, list[float]] = {PORT: [], BARE_PORT: []}
@@ -145,6 +155,14 @@ class Bench:
             (f"10,000 points of one series: {whole:.1f} ms (≤ 15)", whole <= 15),
             (f"1,000,000 points thinned to 1,000: {thin:.1f} ms (≤ 100)", thin <= 100),
         ]
+
+    def sink(self) -> Line:
+        """Rounds of a million points through the worker's own sink, each to a job of its own."""
+        rates = [
+            points_per_second(self.filled.engine, one, 0, SINK_POINTS) for one in self.filled.written[:SINK_ROUNDS]
+        ]
+        rate = statistics.median(rates)
+        return f"the sink stores {rate:,.0f} points/s (≥ 100,000)", rate >= 100_000
 
     def download(self) -> Line:
         """Against reading the same chunks from the same database by raw psycopg, in this process."""

@@ -17,6 +17,9 @@ from store.tables import job_dependencies, jobs
 
 FORMAT = "bfc-lab-archive"
 VERSION = 1
+#: the last entry: sha256 by name of all others but tensors, whose names are their hashes
+CHECKSUMS = "checksums.json"
+TENSORS = "tensors/"
 #: what of a job's row goes into an archive and comes back as it was
 KEPT = (
     "kind", "name", "labels", "version", "spec", "spec_hash", "state", "priority", "member_key", "device",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from store.errors import Conflict, NotFound
+from store.errors import NotFound
 from store.tables import snapshots
 
 
+class NoCheckpoint(ValueError):
+    """A snapshot of another kind: there is nothing in it to go on from."""
+
+
 def check(connection: Connection, project_id: str, job_id: str, snapshot_id: str) -> None:
-    """Raises `NotFound` unless the snapshot is the job's, `Conflict` unless it is a checkpoint."""
+    """Raises `NotFound` unless the snapshot is the job's, `NoCheckpoint` unless it is one to go on from."""
     query = select(snapshots.c.kind).where(
         snapshots.c.id == snapshot_id, snapshots.c.job_id == job_id, snapshots.c.project_id == project_id
     )
@@ -17,4 +21,4 @@ def check(connection: Connection, project_id: str, job_id: str, snapshot_id: str
     if kind is None:
         raise NotFound("snapshot", snapshot_id)
     if kind != "checkpoint":
-        raise Conflict("fork", "fork", f"the snapshot {snapshot_id} holds {kind}; a checkpoint is needed")
+        raise NoCheckpoint(f"the snapshot {snapshot_id} holds {kind}; a checkpoint is needed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +20,8 @@ from store.states import STATES, TERMINAL
 from store.tables import job_dependencies, jobs
 
 STUDIES = ("study", "sweep")
+_DATASET = re.compile(r'"(ds_[0-9a-z]+)"')
+_DATA_HASHES = text("SELECT id, hash FROM datasets WHERE id = ANY(:ids) ORDER BY id")
 
 # What a page of jobs needs; a spec may be long and is read alone.
 SHORT = [
@@ -78,7 +82,7 @@ def submit(
         "key_id": placing.key_id,
         "trace_id": placing.trace_id,
         "origin_snapshot_id": placing.origin_snapshot_id,
-        "provenance": dict(placing.provenance or {}),
+        "provenance": dict(placing.provenance or {}) | _origins(connection, job.spec),
     }
     if study:
         row |= {
@@ -271,6 +275,19 @@ def _row(project_id: str, kind: str, spec: Any, cost: specs.Estimate) -> dict[st
     }
 
 
+def _origins(connection: Connection, spec: Any) -> dict[str, Any]:
+    """What the numbers rest on that is known at submission: spec and seed by value, stored data by its hash."""
+    named = sorted(set(_DATASET.findall(json.dumps(specs.dump(spec)))))
+    rows = connection.execute(_DATA_HASHES, {"ids": named}) if named else ()
+    return _settled(spec) | {"data": {row.id: f"sha256:{bytes(row.hash).hex()}" for row in rows}}
+
+
+def _settled(spec: Any) -> dict[str, Any]:
+    dumped = specs.dump(spec)
+    seed = dumped.get("seed", dumped.get("base", {}).get("seed"))
+    return {"spec_hash": specs.spec_hash(spec), "seed": seed}
+
+
 def _members(
     connection: Connection, study: dict[str, Any], members: Sequence[Any], after: Sequence[str], met: bool
 ) -> None:
@@ -295,9 +312,10 @@ def _members(
             row
             | {
                 key: study[key]
-                for key in ("priority", "version", "limits", "key_id", "trace_id", "provenance")
+                for key in ("priority", "version", "limits", "key_id", "trace_id")
             }
             | {
+                "provenance": study["provenance"] | _settled(member.spec),
                 "id": ids[member.key],
                 "name": member.name,
                 "labels": dict(member.labels),

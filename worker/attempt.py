@@ -22,6 +22,7 @@ from worker.logs import of_job
 from worker.sink import Held, Sink
 from worker.spawn import Child
 from worker.spool import Spool
+from worker.version import code_version
 
 log = logging.getLogger(__name__)
 
@@ -311,7 +312,13 @@ class Attempt:
     def _ending(self, slot: int, outcome: endings.Outcome, **options: Any) -> endings.Ending:
         job = self.live[slot]
         detail = {"seconds": round(time.monotonic() - self._started, 3)} | options.pop("detail", {})
-        facts = {"environment": self.child.facts, "device": job.device_class, "threads": job.threads}
+        facts = {
+            "environment": self.child.facts,
+            "code_version": code_version(),
+            "device": job.device_class,
+            "dtype": job.dtype,
+            "threads": job.threads,
+        }
         return endings.Ending(job.id, job.epoch, outcome, detail=detail, provenance=facts, **options)
 
     def _end(self, ends: Sequence[endings.Ending]) -> None:

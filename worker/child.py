@@ -218,11 +218,26 @@ def facts() -> dict[str, Any]:
         "processor": _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "code": code(),
     }
     # Asking costs a second on a GPU and nothing without.
     if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available():
         found |= {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
     return found
+
+
+def code() -> str:
+    """What the science was at: the hash of every source file of `bfc_core`, in the order of their names."""
+    import hashlib
+    from pathlib import Path
+
+    import bfc_core
+
+    root = Path(bfc_core.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _processor() -> str:

@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +25,7 @@ from worker.attempt import Attempt
 from worker.conclude import conclude
 from worker.devices import Device, hardware
 from worker.spawn import Nursery, Terms, environment
+from worker.version import code_version
 
 log = logging.getLogger(__name__)
 
@@ -201,14 +201,6 @@ class Node:
         error = {"code": "missing_input", "message": message}
         ends = [endings.Ending(job.id, job.epoch, "failed", error=error) for job in jobs]
         transact(self.engine, lambda connection: endings.end(connection, ends))
-
-
-def code_version() -> str:
-    """The version of this code, as installed."""
-    try:
-        return version("bfc-lab")
-    except PackageNotFoundError:
-        return "0"
 
 
 def identity(device: Device, name: str | None) -> Identity:

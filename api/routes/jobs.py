@@ -205,17 +205,20 @@ async def fork_job(
 
     def work(connection: Connection) -> Made:
         source = jobs.get(connection, who.project, job_id)
-        forks.check(connection, who.project, job_id, body.snapshot)
+        if source["kind"] != "train":
+            raise Refused(
+                [Fault("/snapshot", f"only a train job can be forked; this is a {source['kind']} job")]
+            )
+        try:
+            forks.check(connection, who.project, job_id, body.snapshot)
+        except forks.NoCheckpoint as fault:
+            raise Refused([Fault("/snapshot", str(fault))]) from None
         envelope = {
             "kind": "train",
             "name": source["name"] if body.name is None else body.name,
             "labels": source["labels"] if body.labels is None else body.labels,
             "spec": merged(source["spec"], body.spec),
         }
-        if source["kind"] != "train":
-            raise Refused(
-                [Fault("/snapshot", f"only a train job can be forked; this is a {source['kind']} job")]
-            )
         planned = submission.plan(envelope)
         submission.check(connection, lab.config, who.project, planned)
         origin = {"forked_from": job_id, "snapshot": body.snapshot}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -50,6 +51,16 @@ def archive(api: httpx.Client, job: str) -> bytes:
 def entries(content: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(content)) as file:
         return {entry.name: file.extractfile(entry).read() for entry in file}  # type: ignore[union-attr]
+
+
+def resealed(files: dict[str, bytes]) -> bytes:
+    """A forgery that also has the right checksums: what it says must not be believed either."""
+    sums = {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files.items()
+        if not name.startswith("tensors/") and name != "checksums.json"
+    }
+    return packed(files | {"checksums.json": json.dumps(sums).encode()})
 
 
 def packed(files: dict[str, bytes]) -> bytes:
@@ -150,18 +161,24 @@ def test_a_tampered_archive_is_refused_and_leaves_nothing(api: httpx.Client, stu
     result = next(name for name in files if name.startswith("results/"))
     before = len(api.get("/v1/jobs").json()["items"])
     hostile = {
-        "spec": packed(_changed(files, _spec)),
-        "state": packed(_changed(files, _state)),
-        "version": packed(_changed(files, _version)),
-        "field": packed(_changed(files, _gone)),
+        "spec": resealed(_changed(files, _spec)),
+        "state": resealed(_changed(files, _state)),
+        "version": resealed(_changed(files, _version)),
+        "field": resealed(_changed(files, _gone)),
         "tensor": packed(files | {tensor: bytes(len(files[tensor]))}),
-        "result": packed(files | {result: files[result].replace(b"0.25", b"0.26")}),
+        "result": resealed(files | {result: files[result].replace(b"0.25", b"0.26")}),
+        "no checksums": packed({name: content for name, content in files.items() if name != "checksums.json"}),
+        "an entry more": packed(files | {"extra": b"x"}),
         "missing": packed({name: content for name, content in files.items() if name != tensor}),
         "no manifest": packed({"a": b"b"}),
         "no tar": b"not a tar file" * 100,
         "cut": archive(api, study)[:3000],
-        "not json": packed(files | {"manifest.json": b"{"}),
+        "not json": resealed(files | {"manifest.json": b"{"}),
     }
+    for name in files:
+        # Whatever it is: labels, provenance, a curve, a table for eyes.
+        if name != "checksums.json":
+            hostile[name] = packed(files | {name: files[name][:-1] + bytes([files[name][-1] ^ 1])})
     for name, content in hostile.items():
         reply = api.post("/v1/imports", content=content, headers=RAW)
         assert reply.status_code == 422, (name, reply.text)

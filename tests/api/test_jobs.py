@@ -229,7 +229,8 @@ def test_a_fork_starts_from_a_checkpoint_with_a_patched_spec(api: httpx.Client, 
         3,
     )
     assert fork["provenance"]["forked_from"] == source["id"]
-    assert api.post(path, json={"snapshot": weights}).status_code == 409
+    no_checkpoint = api.post(path, json={"snapshot": weights})
+    assert (no_checkpoint.status_code, no_checkpoint.json()["errors"][0]["pointer"]) == (422, "/snapshot")
     assert api.post(path, json={"snapshot": "snap_01hzy3v7k2q8s4t6w9x0"}).status_code == 404
     misspelt = api.post(path, json={"snapshot": checkpoint, "spec": {"sead": 1}})
     assert misspelt.json()["errors"][0]["pointer"] == "/spec/sead"
