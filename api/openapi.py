@@ -81,10 +81,27 @@ def document(routes: Iterable[BaseRoute], keyless: bool) -> dict[str, Any]:
             for method in route.methods or ():
                 _complete(told["paths"][route.path_format][method.lower()], route)
     named: dict[str, Any] = _renamed(told)
-    return named
+    return _told_apart(named)
+
+
+def _told_apart(document: dict[str, Any]) -> dict[str, Any]:
+    """A model named as one of its own fields (`Stages.stages`) is `StagesWord`: generated code would mix them up."""
+    schemas = document["components"]["schemas"]
+    for name in [name for name, schema in schemas.items() if name.lower() in schema.get("properties", {})]:
+        schemas[f"{name}Word"] = schemas.pop(name)
+        spelt_ = json.dumps(document)
+        for end in ('"', "/"):
+            spelt_ = spelt_.replace(f"{_REF.format(model=name)}{end}", f"{_REF.format(model=name)}Word{end}")
+        document = json.loads(spelt_)
+        schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        # Generators name classes by titles.
+        schema["title"] = name
+    return document
 
 
 def _complete(operation: dict[str, Any], route: Route) -> None:
+    operation["operationId"] = route.name
     if route.scope is None:
         operation["security"] = []
     else:
@@ -135,6 +152,22 @@ def _add_schemas(schemas: dict[str, Any]) -> None:
             schemas.setdefault(inner, definition)
         schemas[name] = schema
     _require_kinds(dict(schemas), schemas)
+    for schema in schemas.values():
+        _tell_defaults(schema)
+
+
+def _tell_defaults(value: Any) -> None:
+    """Objects as defaults are told in words: generators of clients know no model that is a default."""
+    if isinstance(value, list):
+        for inner in value:
+            _tell_defaults(inner)
+    elif isinstance(value, dict):
+        if isinstance(value.get("default"), dict) and "properties" not in value:
+            left_out = json.dumps(value.pop("default"), ensure_ascii=False)
+            said = f"When left out: `{left_out}`"
+            value["description"] = f"{value['description']}\n\n{said}" if "description" in value else said
+        for inner in value.values():
+            _tell_defaults(inner)
 
 
 def _renamed(value: Any) -> Any:

@@ -40,7 +40,9 @@ TOTAL_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 KEPT_BYTES = 500
 #: IPv6 ranges that carry an IPv4 address inside, which could be a private one
-_CARRIERS = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+_CARRIERS = tuple(
+    map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "::ffff:0:0:0/96"))
+)
 
 
 class Forbidden(Exception):
@@ -62,15 +64,27 @@ def refusal_of(url: str, allow_private: bool) -> str | None:
         return "a URL may not hold a user name or password"
     if port == 0:
         return "port 0 cannot be reached"
+    host = host.rstrip(".")
     if not allow_private and (host == "localhost" or host.endswith((".localhost", ".local", ".internal"))):
         return f"{host[:80]!r} is a private name"
     try:
-        _check([ip_address(host)], allow_private)
+        _check([_address(host)], allow_private)
     except Forbidden as fault:
         return str(fault)
     except ValueError:
         pass
     return None
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """The address that a host spells, in decimal, octal or short form too, as resolvers take it. Raises ValueError."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        try:
+            return ip_address(socket.inet_aton(host))
+        except OSError as fault:
+            raise ValueError(str(fault)) from None
 
 
 def signature(secret: str, id_: str, timestamp: int, body: bytes) -> str:

@@ -116,7 +116,8 @@ class Rendering:
         except TimeoutError:
             await child.end()
             observe.RENDERS.labels("timeout").inc()
-            raise Problem(503, "rendering", f"it took more than {self.limit_seconds:g} seconds") from None
+            says = f"it took more than {self.limit_seconds:g} seconds"
+            raise Problem(503, "rendering", says, headers={"Retry-After": "5"}) from None
         except (asyncio.IncompleteReadError, OSError):
             await child.end()
             observe.RENDERS.labels("died").inc()

@@ -71,7 +71,8 @@ async def docs_asset(name: str) -> Response:
 @routes.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The contract as OpenAPI 3.1."""
-    content, tag = request.app.state.openapi()
+    # It is made when first asked for, which takes a while and must not stall the streams.
+    content, tag = await anyio.to_thread.run_sync(request.app.state.openapi)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if has(request, tag):
         return Response(status_code=304, headers=headers)

@@ -42,20 +42,21 @@ routes = router("snapshots")
 SAFETENSORS = "application/vnd.safetensors"
 NPY = "application/x-npy"
 JSON = "application/json"
-FORMS = (JSON, NPY, SAFETENSORS, "application/octet-stream")
+OCTETS = "application/octet-stream"
+FORMS = (JSON, NPY, SAFETENSORS, OCTETS)
 JSON_VALUES = 1_000_000
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _ROWS = re.compile(r"^(-?[0-9]{0,15}):(-?[0-9]{0,15})$")
 
 _DOWNLOAD = answers(404, 416)
 _DOWNLOAD["responses"] |= {
-    200: content(SAFETENSORS, says="The whole file."),
-    206: content(SAFETENSORS, says="The range."),
+    200: content(SAFETENSORS, OCTETS, says="The whole file."),
+    206: content(SAFETENSORS, OCTETS, says="The range."),
 }
 _DOWNLOAD["responses"] |= NOT_MODIFIED
 _TENSOR = answers(404, 406)
 _TENSOR["responses"][200] = content(
-    NPY, SAFETENSORS, "application/octet-stream", says="The tensor, or some of its rows."
+    NPY, SAFETENSORS, OCTETS, says="The tensor, or some of its rows."
 )
 _TENSOR["responses"][200]["content"][JSON] = {"schema": {"type": "object", "additionalProperties": True}}
 _TENSOR["responses"] |= NOT_MODIFIED
@@ -95,7 +96,10 @@ async def download_snapshot(
     snapshot_id: Id,
     range_: Annotated[str | None, Header(alias="Range", max_length=100)] = None,
 ) -> Response:
-    """Download a snapshot as one safetensors file; `Range` takes a part of it."""
+    """Download a snapshot as one safetensors file; `Range` takes a part of it.
+
+    Whoever asks for `application/octet-stream` by name gets the same bytes under that name.
+    """
 
     def plan(connection: Connection) -> tuple[Any, Layout]:
         head = snapshots.get(connection, who.project, snapshot_id)
@@ -121,7 +125,10 @@ async def download_snapshot(
     if span is not None:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{layout.bytes}"
     status = 200 if span is None else 206
-    return StreamingResponse(_windows(lab, layout, start, stop), status, headers, SAFETENSORS)
+    accept = request.headers.get("accept")
+    plain = negotiation.names(accept, OCTETS) and not negotiation.names(accept, SAFETENSORS)
+    media = OCTETS if plain else SAFETENSORS
+    return StreamingResponse(_windows(lab, layout, start, stop), status, headers, media)
 
 
 @routes.get("/v1/snapshots/{snapshot_id}/tensors/{name:path}", **_TENSOR)

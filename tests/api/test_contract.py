@@ -28,7 +28,7 @@ positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 406, 40
 
 @pytest.fixture(scope="module")
 def document(server: Running) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{server.url}/openapi.json", timeout=60).json()
     return found
 
 

@@ -153,6 +153,8 @@ def test_a_test_and_a_redelivery_are_deliveries_of_their_own(api: httpx.Client, 
         "http://example.org/", "ftp://example.org/", "https://", "https://user:pw@example.org/", "https://127.0.0.1/",
         "https://[::1]/", "https://169.254.169.254/latest/meta-data", "https://10.0.0.1/", "https://localhost/",
         "https://[::ffff:10.0.0.1]/", "https://[64:ff9b::7f00:1]/", "https://100.64.0.1/", "https://0.0.0.0/",
+        "https://2130706433/", "https://0x7f.1/", "https://0177.0.0.1/", "https://127.1/", "https://localhost./",
+        "https://127.0.0.1./", "https://[::127.0.0.1]/", "https://[::ffff:0:127.0.0.1]/", "https://[2002:7f00:1::]/",
         "https://exa mple.org/", "https://db.internal/", "javascript:alert(1)", "file:///etc/passwd",
     ],
 )  # fmt: skip
