@@ -21,7 +21,7 @@ class Adam(Spec):
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     epsilon: Positive = 1e-8
     warmup_steps: Index = 100
-    """Steps of linear warm-up at the start of each stage."""
+    """Steps of linear warm-up at the start of each stage; never more than a tenth of it."""
     decay: RateDecay = "cosine"
     """Down to 1 % of the peak at the stage's end (`constant`: none; `step`: tenths at 1/2 and 3/4; `triangular`: up 20 %, then to 0)."""
     clip: Positive | None = 1.0
@@ -40,7 +40,7 @@ class Sgd(Spec):
     momentum: Decay = 0.9
     nesterov: Flag = False
     warmup_steps: Index = 100
-    """Steps of linear warm-up at the start of each stage."""
+    """Steps of linear warm-up at the start of each stage; never more than a tenth of it."""
     decay: RateDecay = "cosine"
     """As for Adam."""
     clip: Positive | None = 1.0

@@ -21,7 +21,7 @@ def rate_factor(optimizer: OptimizerSpec, step: int, steps: int) -> float:
     rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
     if rising < 1.0 or optimizer.decay == "constant":
         return rising
-    done = (step - warmup) / max(1, steps - warmup)
+    done = max(0, step - warmup) / max(1, steps - warmup)
     if optimizer.decay == "cosine":
         return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
     if optimizer.decay == "linear":
