@@ -60,7 +60,8 @@ def unanswered(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dic
     found = PICTURE_CLAIMS if pictures else CLAIMS
     for readout in sorted({run.readout for run in runs}, key=lambda readout: (readout != HEADLINE, readout)):
         seeds = Seeds(readout, runs, study.seeds)
-        for name in asked(study.claims, PICTURE_THRESHOLDS if pictures else THRESHOLDS):
+        defaults = PICTURE_THRESHOLDS if pictures else THRESHOLDS
+        for name in asked(study.claims, (name for name in defaults if name in study.answers)):
             needs = [arms for *_, arms in found.get(name, _nothing)(study, seeds)]
             missing = [arm for arms in needs for arm in arms if (arm, 0) not in seeds.runs]
             if not needs or missing:

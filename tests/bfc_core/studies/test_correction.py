@@ -380,6 +380,7 @@ def test_claims_that_cannot_be_judged_are_named_with_the_reason():
     assert "how_deep" in found["correction_is_deep", "signed"]
     assert "2 × 2" in found["weak_directions_corrected", "signed"]
     assert ("joint_beats_layerwise", "signed") not in found
+    assert not any(name == "shallow_fail_at_equal_samples" for name, _ in found)
     asked = reasons(study(claims=[{"claim": "weak_directions_corrected"}, {"claim": "correction_is_deep"}]))
     assert set(asked) == {
         ("weak_directions_corrected", "fixed"), ("correction_is_deep", "signed"), ("correction_is_deep", "fixed"),
