@@ -14,7 +14,7 @@ from bfc_core.specs.baseline import (
     TangentKernelRidge,
     TwoLayerNetwork,
 )
-from bfc_core.specs.data import SYNTHETIC, RandomHierarchy
+from bfc_core.specs.data import SYNTHETIC, Hierarchical, RandomHierarchy
 from bfc_core.specs.model import Alexnet, Densenet, Mlp, QuadraticDensenet, Resnet, Vgg, WideResnet
 from bfc_core.specs.resolution import last_level, layers, stages
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
@@ -25,6 +25,12 @@ CONVOLUTION_FLOPS_PER_SECOND = (
     5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
 )
 STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
+# Bytes a coordinate at the peak, as measured with float32 and float64: inputs are drawn in float64 and kept beside their
+# squares; a target's statistics come from as many inputs as these.
+DRAWN_BYTES, STATISTICS_BYTES, STATISTICS = 48, 26, 40_000
+# Of weights: gradients, moments, the initialisation, the stage's start, snapshots on their way and a checkpoint.
+WEIGHT_COPIES = 20
+EVALUATED = 8_000  # inputs that go through a dense network at once
 PICTURES = 60_000  # samples assumed of an uploaded data set until it is read
 PIXELS = 32 * 32
 
@@ -171,25 +177,38 @@ def _train(spec: TrainSpec) -> Estimate:
     samples = getattr(spec.data, "samples", None)
     count = PICTURES if samples is None else spec.budget.batch if samples == "fresh" else int(samples)
     tests = int(getattr(spec.data, "test_samples", None) or PICTURES // 6)
-    data_bytes = (count + tests) * (dim if pictures else 3 * dim * item)
     activations = (
         sum(costs[layer].activations for layer in costs) if convolutional else dim * 2 + sum(_wide(spec))
     )
-    batch_bytes = 3 * item * spec.budget.batch * activations
-    probe_bytes = 8 * 8000 * (2 * dim + sum(_wide(spec))) if not pictures else 2**26
-    memory = PROCESS_BYTES + data_bytes + batch_bytes + probe_bytes + 6 * item * parameters
-    parts = {
-        "/spec/data/samples"
-        if samples not in (None, "fresh") and count >= tests
-        else "/spec/data/test_samples": data_bytes,
-        "/spec/budget/batch": batch_bytes,
-        "/spec/model/width": 6 * item * parameters + probe_bytes // 2,
-    }
+    weight_bytes = item * parameters * (6 if convolutional else WEIGHT_COPIES)
+    parts = {"/spec/budget/batch": 3 * item * spec.budget.batch * activations}
+    if pictures:
+        parts |= {"/spec/data/samples": count * dim, "/spec/data/test_samples": tests * dim}
+        parts["/spec/model/width"] = weight_bytes + 2**26
+        needed = sum(parts.values())
+    else:
+        drawn = {"/spec/data/test_samples": tests * dim * DRAWN_BYTES}
+        if samples != "fresh":
+            drawn["/spec/data/samples"] = count * dim * DRAWN_BYTES
+        parts["/spec/model/width"] = weight_bytes + item * EVALUATED * sum(_wide(spec))
+        parts |= _largest_probe(spec, dim)
+        statistics = STATISTICS * dim * STATISTICS_BYTES if isinstance(spec.data, Hierarchical) else 0
+        # The teacher's inputs are gone before the training's are drawn.
+        needed = sum(parts.values()) + max(sum(drawn.values()), statistics)
+        parts |= drawn | {"/spec/data/input_dim": statistics}
+    memory = PROCESS_BYTES + needed
     largest = max(parts, key=lambda pointer: parts[pointer])
     kept = _snapshot_bytes(spec, parameters, steps, item)
     speed = CONVOLUTION_FLOPS_PER_SECOND if convolutional else FLOPS_PER_SECOND
     seconds = flops / speed + steps * STEP_SECONDS
     return Estimate(parameters, flops, kept, memory, memory - PROCESS_BYTES, round(seconds, 3), largest)
+
+
+def _largest_probe(spec: TrainSpec, dim: int) -> dict[str, int]:
+    """What the probe on most inputs holds of them, by its pointer; nothing without probes."""
+    inputs = {f"/spec/probes/{i}/inputs": int(getattr(probe, "inputs", 0)) for i, probe in enumerate(spec.probes)}
+    most = max(inputs, key=lambda pointer: inputs[pointer], default="")
+    return {most: inputs[most] * dim * DRAWN_BYTES} if inputs else {}
 
 
 def _wide(spec: TrainSpec) -> list[int]:

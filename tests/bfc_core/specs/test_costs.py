@@ -1,0 +1,39 @@
+"""The estimate made before anything is queued: never less than what was measured, and hung on the field that it hangs on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bfc_core import specs
+
+MEGABYTE = 10**6
+# Peak resident memory of one training in a process of its own, PyTorch 2.13 on the CPU, one thread.
+MEASURED: list[tuple[dict[str, Any], int, str]] = [
+    ({"data": {"samples": 1_000_000}}, 1160, "/spec/data/samples"),
+    ({"data": {"test_samples": 1_000_000}}, 985, "/spec/data/test_samples"),
+    ({"data": {"samples": 200_000, "input_dim": 200}}, 1961, "/spec/data/samples"),
+    ({"data": {"input_dim": 2000}}, 2218, "/spec/data/input_dim"),
+    ({"probes": [{"kind": "linear"}, {"kind": "captured", "inputs": 300_000}]}, 610, "/spec/probes/1/inputs"),
+    ({"budget": {"batch": 20_000}, "data": {"samples": "fresh"}}, 459, "/spec/budget/batch"),
+    ({"model": {"width": 200}, "probes": [{"kind": "weight_correlation"}]}, 1362, "/spec/model/width"),
+    ({"data": {"kind": "multi_index", "samples": 1_000_000}, "model": {"kind": "mlp"}}, 1212, "/spec/data/samples"),
+    ({"model": {"kind": "mlp", "width": 4000}}, 3181, "/spec/model/width"),
+    ({"data": {"samples": 500_000}, "dtype": "float64"}, 723, "/spec/data/samples"),
+]
+
+
+@pytest.mark.parametrize(("spec", "peak", "largest"), MEASURED)
+def test_the_memory_of_a_training_is_estimated_from_above_within_a_factor_of_two(
+    spec: dict[str, Any], peak: int, largest: str
+) -> None:
+    found = specs.estimate(specs.TrainSpec.model_validate(spec))
+    assert peak <= found.memory_bytes / MEGABYTE <= 2 * peak
+    assert found.largest == largest
+
+
+def test_only_a_hierarchical_target_needs_statistics() -> None:
+    wide = {"kind": "parity", "input_dim": 50_000, "samples": 100, "test_samples": 100}
+    spec = specs.TrainSpec.model_validate({"data": wide, "model": {"kind": "mlp", "width": 16}, "probes": []})
+    assert specs.estimate(spec).memory_bytes < 2_000 * MEGABYTE
