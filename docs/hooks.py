@@ -29,6 +29,8 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/results.md": results_page(),
         "reference/http.md": http_page(),
         "reference/errors.md": errors_page(),
+        "reference/command.md": command_page(),
+        "reference/client.md": client_page(),
         "decisions/index.md": decisions_page(Path(config["docs_dir"]) / "decisions"),
     }
     for path, text in pages.items():
@@ -292,6 +294,52 @@ def results_page() -> str:
         lines.append(f"| `{name}` | {one.unit or 'by the data'} | {probe} | {cell(one.says)} |")
     lines += ["", "## Units", "", "| unit | what it stands for |", "| --- | --- |"]
     lines += [f"| `{unit}` | {cell(says)} |" for unit, says in UNITS.items()]
+    return "\n".join(lines)
+
+
+def command_page() -> str:
+    """Every command with its arguments and options."""
+    import typer
+
+    from bfc_client.command import app
+
+    lines = ["# The command", "", "What `bfc COMMAND --help` says. [From Python and the shell](../guides/python-and-shell.md) shows it at work.", ""]
+    for path, command in commands(typer.main.get_command(app), "bfc"):
+        lines += [f"## `{path}`", "", command.help or "", ""]
+        rows = [one for one in command.params if one.name != "help"]
+        if rows:
+            lines += ["| argument | meaning |", "| --- | --- |"]
+            lines += [f"| {parameter(one)} | {cell(getattr(one, 'help', None) or '')} |" for one in rows]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def commands(command: Any, path: str) -> list[tuple[str, Any]]:
+    """Every command below one, with the words that call it."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(path, command)]
+    return [found for name, one in sorted(inner.items()) for found in commands(one, f"{path} {name}")]
+
+
+def parameter(one: Any) -> str:
+    """An argument or an option as it is written."""
+    names = [name for name in one.opts if name.startswith("-")]
+    return " ".join(code(name) for name in names) if names else code(one.metavar or (one.name or "").upper())
+
+
+def client_page() -> str:
+    """Every method of the client with its signature."""
+    import inspect
+
+    from bfc_client import Client
+
+    lines = ["# The client", "", "`Client` and `AsyncClient` have these methods. A job, a snapshot or a data set is named by its id or by the reply that holds it.", ""]
+    for name, method in vars(Client).items():
+        if name.startswith("_") or not callable(method):
+            continue
+        signature = str(inspect.signature(method)).replace("self, ", "").replace("(self)", "()").replace("'", "")
+        lines += [f"## {name}", "", "```text", f"{name}{signature}", "```", "", inspect.getdoc(method) or "", ""]
     return "\n".join(lines)
 
 

@@ -145,6 +145,19 @@ def test_every_exit_status_stands_in_the_reference() -> None:
     assert [status for status in EXIT_STATUSES if f"| {status} |" not in page("errors")] == []
 
 
+def test_every_command_and_every_method_stands_in_the_reference() -> None:
+    import typer
+
+    from bfc_client import Client
+    from bfc_client.command import app
+
+    found = hooks().commands(typer.main.get_command(app), "bfc")
+    assert len(found) > 40
+    assert [path for path, _ in found if f"## `{path}`" not in page("command")] == []
+    methods = [name for name, one in vars(Client).items() if callable(one) and not name.startswith("_")]
+    assert [name for name in methods if f"## {name}\n" not in page("client")] == []
+
+
 def test_every_unit_stands_in_the_reference() -> None:
     said = {one.unit for _, one in series()}
     said |= {constant(call, 2, "unit") for _, call, _ in calls("bfc_core", "Column", "Progress")}
