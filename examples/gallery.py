@@ -59,7 +59,7 @@ def main() -> int:
     except BfcError as fault:
         print(f"gallery: {fault}", file=sys.stderr)
         return 1
-    (given.to / "gallery.md").write_text("\n".join(lines), encoding="utf-8")
+    (given.to / "gallery.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from bfc_client import Client, Job
 from bfc_client.command import setting
+from bfc_core import specs
 from tests.client.paper_lab import Served
 from tests.examples.paper_mlflow import PaperMlflow
 from tests.examples.test_specs import EXAMPLES, REDUCED, read
@@ -152,3 +154,31 @@ def test_the_notebook_runs_from_top_to_bottom(site: Site, monkeypatch: pytest.Mo
     assert "succeeded" in names["done"]._repr_html_()
     assert names["results"]._repr_html_()
     names["lab"].close()
+
+
+def test_the_gallery_is_made_by_its_studies(site: Site, tmp_path: Path) -> None:
+    given = [part for one in REDUCED["information-gap"] for part in ("--set", one)]
+    done = script(site, "gallery.py", "information-gap", "--to", str(tmp_path), *given)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "gallery.md").read_text(encoding="utf-8")
+    assert "## what each layer adds" in text
+    assert (
+        (tmp_path / "images" / "gallery" / "information-gap-information_gap.png")
+        .read_bytes()
+        .startswith(b"\x89PNG")
+    )
+
+
+def test_the_gallery_of_the_documentation_holds_every_question_with_its_figures() -> None:
+    docs = EXAMPLES.parent / "docs"
+    text = (docs / "gallery.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\((images/gallery/[^)]+)\)", text)
+    assert all((docs / one).stat().st_size < 200_000 for one in pictures)
+    kept = {path.name for path in (docs / "images" / "gallery").iterdir()}
+    assert {Path(one).name for one in pictures} == kept
+    asked = {
+        read(EXAMPLES / f"{name}.json")["spec"]["kind"]
+        for name in re.findall(r"examples/([\w-]+)\.json", text)
+    }
+    assert asked == {kind for part, kind, _ in specs.words() if part == "study"}
+    assert re.search(r"^- \*\*(supported|not supported|underpowered)\*\*: ", text, re.M)
