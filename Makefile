@@ -46,7 +46,7 @@ chaos: setup ## random faults against a running load (FAULTS=200, SEED=…)
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## the measurements under bench/, one after another
-	@for b in bench/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@for b in $$(grep -l '^def main(' bench/*.py); do echo "== $$b"; $(BIN)/python -m bench.$$(basename $$b .py) || exit 1; done
 
 lint: setup ## ruff, and the import rules between the rooms
 	$(BIN)/ruff check .

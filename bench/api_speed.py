@@ -39,6 +39,7 @@ from store.ids import new_id
 
 ROUNDS = 5
 CONNECTIONS = 16
+READS = 25
 DOWNLOAD_BYTES = 64 << 20
 SINK_POINTS = 1_000_000
 SINK_ROUNDS = 3
@@ -57,7 +58,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with scratch_database() as url, _filled(url, given.jobs) as filled, _served(url, filled) as server:
+    with scratch_database() as url, filled_database(url, given.jobs) as filled, served(url, filled) as server:
         kept = [_told(line) for line in Bench(filled, server, given.seconds).lines(given.streams)]
     return 0 if all(kept) else 1
 
@@ -143,17 +144,17 @@ class Bench:
 
     def list_page(self) -> Line:
         params = {"limit": 100, "state": "succeeded", "label": "series:s7"}
-        took = self._milliseconds("/v1/jobs", params, lambda body: len(body["items"]) == 100)
-        return f"100 of the jobs by state and label: {took:.1f} ms (≤ 15)", took <= 15
+        took, cpu = self._milliseconds("/v1/jobs", params, lambda body: len(body["items"]) == 100)
+        return f"100 of the jobs by state and label: {took:.1f} ms (≤ 15), {cpu:.1f} ms of them computed", took <= 15
 
     def series_reads(self) -> list[Line]:
         path = f"/v1/jobs/{self.filled.job}/metrics"
         all_, few = {"keys": "ten_thousand", "max_points": 10_000}, {"keys": "million", "max_points": 1_000}
-        whole = self._milliseconds(path, all_, lambda body: len(body["series"][0]["steps"]) == 10_000)
-        thin = self._milliseconds(path, few, lambda body: 900 <= len(body["series"][0]["steps"]) <= 1_000)
+        whole, whole_cpu = self._milliseconds(path, all_, lambda body: len(body["series"][0]["steps"]) == 10_000)
+        thin, thin_cpu = self._milliseconds(path, few, lambda body: 900 <= len(body["series"][0]["steps"]) <= 1_000)
         return [
-            (f"10,000 points of one series: {whole:.1f} ms (≤ 15)", whole <= 15),
-            (f"1,000,000 points thinned to 1,000: {thin:.1f} ms (≤ 100)", thin <= 100),
+            (f"10,000 points of one series: {whole:.1f} ms (≤ 15), {whole_cpu:.1f} ms of them computed", whole <= 15),
+            (f"1,000,000 points thinned to 1,000: {thin:.1f} ms (≤ 100), {thin_cpu:.1f} ms of them computed", thin <= 100),
         ]
 
     def sink(self) -> Line:
@@ -195,15 +196,18 @@ class Bench:
         return says, complete and p99 <= 500
 
     def memory(self) -> Line:
-        peak = _peak_bytes(self.server) / 1e6
+        peak = peak_bytes(self.server) / 1e6
         return f"API process, its peak: {peak:.0f} MB (≤ 200)", peak <= 200
 
-    def _milliseconds(self, path: str, params: Any, right: Callable[[Any], bool]) -> float:
+    def _milliseconds(self, path: str, params: Any, right: Callable[[Any], bool]) -> tuple[float, float]:
+        """The median of the wall clock, and the mean of what the API process computes for it."""
+        process = psutil.Process(self.server)
         with httpx.Client(base_url=self.url, headers=self.headers, timeout=60) as client:
             assert right(client.get(path, params=params).json())
-            return (
-                statistics.median(_timed(lambda: client.get(path, params=params)) for _ in range(25)) * 1000
-            )
+            before = sum(process.cpu_times()[:2])
+            wall = statistics.median(_timed(lambda: client.get(path, params=params)) for _ in range(READS))
+            computed = (sum(process.cpu_times()[:2]) - before) / READS
+        return wall * 1000, computed * 1000
 
     def _download(self) -> None:
         path = f"{self.url}/v1/snapshots/{self.filled.snapshot}/download"
@@ -240,7 +244,7 @@ def scratch_database() -> Iterator[str]:
 
 
 @contextmanager
-def _filled(url: str, count: int) -> Iterator[Filled]:
+def filled_database(url: str, count: int) -> Iterator[Filled]:
     engine = connect(Config(database_url=url), pool_size=2)
     try:
         yield Filled(engine, count)
@@ -249,7 +253,7 @@ def _filled(url: str, count: int) -> Iterator[Filled]:
 
 
 @contextmanager
-def _served(url: str, filled: Filled) -> Iterator[int]:
+def served(url: str, filled: Filled) -> Iterator[int]:
     """Both servers, one uvicorn worker each; the pid of ours."""
     environment = {**os.environ, "BFC_DATABASE_URL": url, "BFC_REQUESTS_PER_MINUTE": "100000000"}
     ours = subprocess.Popen([sys.executable, "-m", "api", "--port", str(PORT)], env=environment)
@@ -301,7 +305,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _peak_bytes(pid: int) -> int:
+def peak_bytes(pid: int) -> int:
     """The kernel's high-water mark where it tells one, else the present size."""
     try:
         with open(f"/proc/{pid}/status") as file:
