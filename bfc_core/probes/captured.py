@@ -67,7 +67,8 @@ def captured_by_rows(w: Tensor, u: Tensor, ridge: float = 0.0) -> Tensor:
     shares: Tensor = (v @ units.mT).square()
     # A direction kept to the share c leaves (1 − c)² of its variance: 1 − (1 − c)² = c(2 − c) is captured.
     found: Tensor = (kept * (2 - kept))[..., None] * shares
-    return found.sum(1)
+    # A projection's share is at most 1; the sum of squares may round above it.
+    return found.sum(1).clamp_max(1.0)
 
 
 def captured_chance(m: int, q: int) -> float:

@@ -22,9 +22,12 @@ def affine_fit(z: Tensor, t: Tensor) -> Tensor:
     triangle = torch.linalg.qr(design, mode="r").R
     a, b = triangle[:, : m + 1, : m + 1], triangle[:, : m + 1, m + 1 :]
     # Columns of very different size are all features: scaling keeps the cut-off from eating the small ones.
-    size = a.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    beta: Tensor = (torch.linalg.pinv(a / size, rtol=n * torch.finfo(torch.float64).eps) @ b) / size.mT
-    return beta
+    size = a.norm(dim=1, keepdim=True)
+    # A neuron that is dead on these samples has no coefficient: rounding over nought would be felt where it lives.
+    alive = size > torch.finfo(torch.float64).tiny
+    size = torch.where(alive, size, 1.0)
+    beta: Tensor = torch.linalg.pinv(a / size, rtol=n * torch.finfo(torch.float64).eps) @ b
+    return torch.where(alive.mT, beta / size.mT, 0.0)
 
 
 def affine_ridge(z: Tensor, t: Tensor, share: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bfc_core import specs
 from bfc_core.specs import probe as probes
 from bfc_core.specs import schedule as words
-from bfc_core.specs.data import SYNTHETIC, Hierarchical
+from bfc_core.specs.data import SYNTHETIC, Hierarchical, MultiIndex, Parity, RandomHierarchy, Staircase
 from bfc_core.specs.model import CONVOLUTIONAL, QuadraticDensenet
 
 MAIN: dict[str, Any] = {
@@ -93,12 +93,27 @@ def lower_levels(study: specs.CorrectionSpec) -> tuple[int, ...]:
 
     The lowest level is left out where it is so wide (m >= 2d) that it holds every feature from the start.
     """
-    found = layers(study)[:-1]
     data, model = study.base.data, study.base.model
+    found = tuple(level for level in layers(study)[:-1] if level in taught_levels(data))
     if isinstance(model, QuadraticDensenet) and isinstance(data, Hierarchical):
         read = data.input_dim if data.inputs == "sign" else 2 * data.input_dim
         return found[1:] if model.width >= read else found
     return found
+
+
+def taught_levels(data: Any) -> range:
+    """Levels of which a synthetic target has features; of uploaded data, none."""
+    if isinstance(data, Hierarchical):
+        return range(2, data.levels + 1)
+    if isinstance(data, RandomHierarchy):
+        return range(1, data.levels + 1)
+    if isinstance(data, MultiIndex):
+        return range(2, 3)
+    if isinstance(data, Staircase | Parity):
+        # Level l has the monomials of degree 2^(l−3) + 1 … 2^(l−2).
+        degree = data.degree if isinstance(data, Parity) else max(len(one) for one in data.monomials)
+        return range(2, 3 + (degree - 1).bit_length())
+    return range(0)
 
 
 def rows_of_windows(study: specs.CorrectionSpec) -> dict[int, tuple[int, ...]]:

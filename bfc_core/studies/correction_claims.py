@@ -20,6 +20,7 @@ from bfc_core.studies.arms import (
     of_pictures,
     own_cell,
     rows_of_windows,
+    taught_levels,
     window_name,
 )
 from bfc_core.studies.claims import Claim, Component, Unit, asked, finite
@@ -68,7 +69,7 @@ def unanswered(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dic
                 yield {"claim": name, "readout": readout, "why": _why_not(name, study, readout, missing)}
             elif name == "lower_features_corrected" and not pictures:
                 for level in sorted(set(layers(study)[:-1]) - set(lower_levels(study))):
-                    yield {"claim": name, "readout": readout, "level": level, "why": TRIVIAL}
+                    yield {"claim": name, "readout": readout, "level": level, "why": _why_not_level(level, study)}
 
 
 TRIVIAL = "level 2 has as many neurons as it reads numbers, so it holds every feature from the start"
@@ -88,7 +89,12 @@ def _why_not(name: str, study: specs.CorrectionSpec, readout: str, missing: Sequ
         return "its 2 × 2 of r_min and gap sign is trained only where claims names it"
     if of_pictures(study):
         return "is not judged of pictures"
-    return TRIVIAL if not lower_levels(study) else "the data cannot answer it"
+    return "the data cannot answer it" if lower_levels(study) else _why_not_level(layers(study)[0], study)
+
+
+def _why_not_level(level: int, study: specs.CorrectionSpec) -> str:
+    taught = level in taught_levels(study.base.data)
+    return TRIVIAL if taught else f"the target has no features of level {level}"
 
 
 def _component(name: str, threshold: float, values: Values, pictures: bool) -> Component:

@@ -28,6 +28,17 @@ def test_features_that_hold_the_teacher_have_no_error(members: int) -> None:
     assert balanced_feature_error(z, t)[0] < 1e-25
 
 
+def test_a_neuron_that_is_dead_where_it_is_fitted_changes_nothing_where_it_lives() -> None:
+    z, t = draw(1, 400, 6), draw(400, 2, seed=1)
+    for half in (slice(0, 200), slice(200, 400)):
+        dead = z.clone()
+        dead[0, half, 3] = 0.0
+        without = torch.cat([dead[..., :3], dead[..., 4:]], dim=2)
+        assert torch.isfinite(captured(dead, t)).all()
+        if half.start == 0:
+            assert feature_error(dead, t)[0] == pytest.approx(float(feature_error(without, t)[0]), rel=1e-9)
+
+
 def test_independent_features_leave_all_of_the_variance() -> None:
     error = feature_error(draw(2, 20_000, 5), draw(20_000, 3, seed=1))
     assert torch.all((error - 1).abs() < 0.01)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from bfc_core import specs, studies
 from bfc_core.studies import Outcome
+from bfc_core.studies.arms import taught_levels
 from bfc_core.studies.member import MOST_IN_PACK
+from bfc_core.targets.samples import teacher_of
 
 FIXED = (
     "schedule",
@@ -347,6 +349,32 @@ def test_a_level_as_wide_as_what_it_reads_is_not_claimed():
     wide = study(base={"model": {"kind": "quadratic_densenet", "width": 40}})
     levels = {c.get("level") for c in studies.conclude(wide, {}).summary["claims"]}
     assert levels == {None}
+
+
+def test_only_levels_that_the_target_has_are_claimed():
+    spec = study(base={"model": {"kind": "mlp"}}, baselines=None)
+    result = studies.conclude(spec, {})
+    assert {c["level"] for c in result.summary["claims"] if "level" in c} == {2}
+    (why,) = (one["why"] for one in result.summary["unanswered"] if one.get("level") == 1)
+    assert why == "the target has no features of level 1"
+
+
+TARGETS = [
+    {"kind": "hierarchical"},
+    {"kind": "hierarchical", "levels": 5},
+    {"kind": "staircase"},
+    {"kind": "staircase", "monomials": [[0], [0, 1]]},
+    {"kind": "parity"},
+    {"kind": "parity", "degree": 8},
+    {"kind": "random_hierarchy"},
+    {"kind": "multi_index"},
+]
+
+
+@pytest.mark.parametrize("data", TARGETS)
+def test_taught_levels_are_the_teachers(data):
+    spec = specs.load("train", {"data": data})
+    assert tuple(taught_levels(spec.data)) == teacher_of(spec).levels
 
 
 def test_stated_thresholds_judge_and_are_shown(simulate):
