@@ -1,10 +1,11 @@
 """CPU-seconds of the two studies that a laptop should answer at once, each part beside what it may cost.
 
 The quick correction study (nine seeds, both read-outs, every arm and every (l, k)) and the default duel (all learners at
-all samples, nine seeds) run in this process on one thread, packed as a worker would pack them. A duel of fewer seeds
-(`--duel-seeds`) is scaled to nine. Processor time is counted, so that a busy machine inflates it less than the clock.
+all samples, nine seeds) run in this process on one thread, packed as a worker would pack them. Studies of fewer seeds
+are scaled to nine, which is a little too much: smaller stacks do less a second. Processor time is counted, so that a
+busy machine inflates it less than the clock.
 
-    python -m bench.studies [correction] [duel] [--duel-seeds 9]
+    python -m bench.studies [correction] [duel] [--seeds 9]
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class Ledger:
         self._last = now
 
 
-def correction() -> None:
-    """The quick study whole, without the baselines that it can run beside; then what these take."""
+def correction(seeds: int) -> None:
+    """The quick study whole, without the baselines that it can run beside."""
     ledger = Ledger(lambda member: member.spec.model.readout)
-    result, seconds = timed(lambda: local.run_study(CorrectionSpec(baselines=None), told=ledger))
-    print(f"quick correction study, {result.summary['members']} trainings: {seconds:.1f} CPU-seconds "
-          f"(needed: {CORRECTION_SECONDS:g}); {shares(ledger)}", flush=True)  # fmt: skip
+    result, seconds = timed(lambda: local.run_study(CorrectionSpec(baselines=None, seeds=seeds), told=ledger))
+    said = f"quick correction study, {result.summary['members']} trainings"
+    print(told(said, seeds, seconds, CORRECTION_SECONDS, ledger), flush=True)
     for claim in result.summary["claims"]:
         print(f"  {claim['claim']} {claim['readout']}: {claim['verdict']}", flush=True)
 
@@ -53,9 +54,14 @@ def duel(seeds: int) -> None:
     """The default duel: every baseline on both inputs, and the learner that is told the architecture."""
     ledger = Ledger(lambda member: member.labels.get("learner", "deep"))
     result, seconds = timed(lambda: local.run_study(DuelSpec(seeds=seeds), told=ledger))
-    whole = seconds * SEEDS / seeds
-    print(f"default duel, {result.summary['members']} members of {seeds} seeds: {seconds:.1f} CPU-seconds, "
-          f"{whole:.0f} for {SEEDS} seeds (needed: {DUEL_SECONDS:g}); {shares(ledger)}", flush=True)  # fmt: skip
+    said = f"default duel, {result.summary['members']} members"
+    print(told(said, seeds, seconds, DUEL_SECONDS, ledger), flush=True)
+
+
+def told(said: str, seeds: int, seconds: float, needed: float, ledger: Ledger) -> str:
+    """One line: what a study took, what it may take, and its parts."""
+    whole = f"{seconds * SEEDS / seeds:.0f} for {SEEDS} seeds (needed: {needed:g})"
+    return f"{said} of {seeds} seeds: {seconds:.1f} CPU-seconds, {whole}; {shares(ledger)}"
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
@@ -76,15 +82,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="correction, duel; both when left out")
-    parser.add_argument("--duel-seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(heading(), flush=True)
     wanted = given.studies or ["correction", "duel"]
     if "correction" in wanted:
-        correction()
+        correction(given.seeds)
     if "duel" in wanted:
-        duel(given.duel_seeds)
+        duel(given.seeds)
 
 
 if __name__ == "__main__":
