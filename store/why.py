@@ -24,8 +24,9 @@ PLACE = text("""
 
 ROOM = text("""
     SELECT count(*) AS live, count(*) FILTER (WHERE memory_bytes >= :memory) AS big_enough,
-           count(*) FILTER (WHERE state = 'idle') AS idle,
-           count(*) FILTER (WHERE state = 'idle' AND memory_free_bytes >= :memory
+           count(*) FILTER (WHERE hardware ? 'disk_full') AS disk_full,
+           count(*) FILTER (WHERE state = 'idle' AND NOT hardware ? 'disk_full') AS idle,
+           count(*) FILTER (WHERE state = 'idle' AND NOT hardware ? 'disk_full' AND memory_free_bytes >= :memory
                             AND (device_class = 'cpu' OR device_memory_free_bytes >= :device_memory)) AS free
       FROM workers WHERE state IN ('idle', 'busy') AND heard_at > now() - interval '30 seconds'
        AND (CAST(:class AS text) IS NULL OR device_class = :class OR device = :class)""")
@@ -125,6 +126,9 @@ def _queued(connection: Connection, facts: RowMapping) -> dict[str, Any]:
     elif room.live == 0:
         says = f"no worker of class {wanted or 'cpu or cuda'} is alive"
         after = "it is claimed when one starts: bfc worker --device " + (wanted or "cpu")
+    elif room.disk_full == room.live:
+        says = "the disk of every worker of its class is nearly full, and new jobs wait"
+        after = "it is claimed when there is room on a disk again"
     elif room.big_enough == 0:
         says = f"it needs {facts['memory_bytes']} bytes of memory, more than any worker has"
         after = "it is claimed when a larger worker starts"
@@ -141,7 +145,8 @@ def _queued(connection: Connection, facts: RowMapping) -> dict[str, Any]:
         "device": wanted or "auto",
         "memory_bytes": facts["memory_bytes"],
         "device_memory_bytes": facts["device_memory_bytes"],
-        "workers": {"live": room.live, "big_enough": room.big_enough, "idle": room.idle, "free": room.free},
+        "workers": {"live": room.live, "big_enough": room.big_enough, "idle": room.idle, "free": room.free,
+                    "disk_full": room.disk_full},
         "not_before": waiting_until,
         "lost_attempts": facts["lost_attempts"],
         "quota": None if quota is None else {"running_jobs": quota.amount, "running": quota.running},

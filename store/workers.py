@@ -58,19 +58,23 @@ def hear(
     state: str,
     memory_free_bytes: int,
     device_memory_free_bytes: int = 0,
+    *,
+    disk_full: bool = False,
 ) -> bool:
-    """A sign of life; True when an operator has asked the worker to drain."""
+    """A sign of life, and whether its disk leaves no room for jobs; True when an operator has asked the worker to drain."""
     return bool(
         connection.execute(
             text("""
                 UPDATE workers SET heard_at = clock_timestamp(), state = :state, ended_at = NULL,
-                       memory_free_bytes = :free, device_memory_free_bytes = :device_free
+                       memory_free_bytes = :free, device_memory_free_bytes = :device_free,
+                       hardware = CASE WHEN :full THEN hardware || '{"disk_full": true}' ELSE hardware - 'disk_full' END
                  WHERE id = :id RETURNING drain"""),
             {
                 "id": worker_id,
                 "state": state,
                 "free": memory_free_bytes,
                 "device_free": device_memory_free_bytes,
+                "full": disk_full,
             },
         ).scalar_one_or_none()
     )

@@ -54,6 +54,7 @@ class Node:
         self.identity = identity
         self.draining = threading.Event()
         self.busy = threading.Lock()
+        self._disk_full = False
         self.nursery = Nursery(terms or Terms(environment=environment(identity.device.name)))
 
     def register(self) -> None:
@@ -111,13 +112,15 @@ class Node:
 
     def has_disk(self) -> bool:
         """False while the data folder's disk is nearly full: then new jobs wait."""
-        folder = self.config.data
+        folder, full = self.config.data, False
         with contextlib.suppress(OSError):
             usage = shutil.disk_usage(folder if folder.exists() else ".")
-            if usage.free < self.config.free_disk_fraction * usage.total:
-                log.warning("the disk of %s is nearly full; new jobs wait", folder)
-                return False
-        return True
+            full = usage.free < self.config.free_disk_fraction * usage.total
+        if full != self._disk_full:
+            said = "is nearly full; new jobs wait" if full else "has room again"
+            log.warning("the disk of %s %s", folder, said)
+            self._disk_full = full
+        return not full
 
     def relay(self) -> None:
         """Publishes what has been written to the outbox; a broker that is away hears it later."""

@@ -91,6 +91,7 @@ class Pulse:
             self.node.state,
             memory.free_bytes(),
             self.node.identity.device.free_bytes(),
+            disk_full=not self.node.has_disk(),
         )
         self._judge.heard()
         if asked and not self.node.draining.is_set():

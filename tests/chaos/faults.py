@@ -155,7 +155,7 @@ def kill_between_commit_and_publish(city: City, dice: random.Random) -> None:
     body = json.dumps(dice.choice(SINGLES))
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos.short_lived", city.project, body],
-        env=city.env, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env=city.env, cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     if done.stdout.strip():
         SUBMITTED.append((done.stdout.strip(), body))

@@ -1,11 +1,12 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from bfc_core import specs
-from store import series, snapshots, steps
+from store import series, snapshots, steps, why
 from tests.ledger import Member
 from tests.worker.conftest import Shop, spec
 
@@ -201,6 +202,15 @@ def test_a_fenced_member_loses_its_slot_and_not_the_pack(shop: Shop) -> None:
     row = shop.wait(ids["m0"])
     assert (row.state, row.attempt) == ("succeeded", 2)
     assert row.summary == shop.undisturbed(1, 300)
+
+
+def test_below_its_free_disk_a_worker_takes_no_job_and_says_why(shop: Shop) -> None:
+    node = shop.worker(free_disk_fraction=1.1)
+    job = shop.submit(1, 50)
+    shop.until(lambda: "disk" in shop.ledger.run(why.why, shop.ledger.project, job)["says"], "never said")
+    assert shop.row(job).state == "queued"
+    node.config = replace(node.config, free_disk_fraction=0.0)
+    assert shop.wait(job).state == "succeeded"
 
 
 def shop_child(shop: Shop) -> int:
