@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 from store.settle import count_members
 from store.states import LEASED
 
-# Heads of the line in every project; more than one, because a neighbour may be claiming the first.
+# Heads of the line in every project; more than one, because a neighbour may be claiming the first. Each further
+# one stands behind as many running jobs as heads before it: whoever finds the first taken goes to the next project.
 HEADS = 16
 
 CLAIM = text(f"""
@@ -23,12 +24,12 @@ CLAIM = text(f"""
         SELECT project_id, count(DISTINCT coalesce(pack_id, id)) AS running FROM jobs
          WHERE state IN ('running', 'pausing', 'cancelling') AND kind NOT IN ('study', 'sweep') GROUP BY project_id
     ), heads AS (
-        SELECT head.id, head.priority, coalesce(load.running, 0) AS running, p.claimed_at
+        SELECT head.id, head.priority, coalesce(load.running, 0) + head.place AS running, p.claimed_at
           FROM projects p
           LEFT JOIN load ON load.project_id = p.id
           LEFT JOIN quotas q ON q.project_id = p.id AND q.name = 'running_jobs'
          CROSS JOIN LATERAL (
-            SELECT j.id, j.priority FROM jobs j
+            SELECT j.id, j.priority, row_number() OVER (ORDER BY j.priority DESC, j.id) - 1 AS place FROM jobs j
              WHERE j.project_id = p.id AND j.state = 'queued'
                AND (j.not_before IS NULL OR j.not_before <= now())
                AND j.device IN ('auto', :class, :device) AND coalesce(j.device_class, :class) = :class

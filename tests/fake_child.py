@@ -27,7 +27,7 @@ from worker import wire
 from worker.child import Requests, Work, follow, receive
 from worker.tether import die_with_parent
 
-STUBBORN, KILLED_ONCE, MEMORY, RAISES, DIVERGES, HOG, SILENT, KILLED_ALWAYS, GARBAGE = range(1, 10)
+STUBBORN, KILLED_ONCE, MEMORY, RAISES, DIVERGES, HOG, SILENT, KILLED_ALWAYS, GARBAGE, DEAF = range(1, 11)
 
 
 def train(spec, resume, ask):
@@ -122,6 +122,8 @@ def main():
     out = wire.Outgoing(os.fdopen(int(sys.argv[1]), "wb"))
     wire.write(out.stream, wire.Frame({"t": "ready", "facts": {"program": "fake"}}))
     work = receive(sys.stdin.buffer)
+    if any(spec["seed"] // 100 == DEAF for spec in work.job["specs"]):
+        threading.Event().wait()
     requests = Requests(sys.stdin.buffer)
     stubborn = any(spec["seed"] // 100 == STUBBORN for spec in work.job["specs"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN if stubborn else signal.SIG_DFL)

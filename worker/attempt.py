@@ -58,6 +58,7 @@ class Attempt:
     _read_all: threading.Event = field(default_factory=threading.Event)
     _kills_before: int = field(default_factory=memory.oom_kills)
     _over_memory: int | None = None
+    _begun: bool = False
     _started: float = field(default_factory=time.monotonic)
     _outage_since: float | None = None
 
@@ -107,6 +108,7 @@ class Attempt:
     def _read(self) -> None:
         try:
             while (frame := wire.read(self.child.records)) is not None:
+                self._begun = self._begun or frame.kind != "ready"
                 if self.on_first_record is not None and frame.kind != "ready":
                     self.on_first_record()
                     self.on_first_record = None
@@ -248,7 +250,9 @@ class Attempt:
 
     def _stop(self, why: endings.Outcome, grace_seconds: float, error: dict[str, Any] | None = None) -> None:
         if self.stopping is None:
-            self.stopping = Stopping(why, time.monotonic() + grace_seconds, error=error)
+            # A child that still loads is deaf, and has made nothing that could be lost.
+            grace = grace_seconds if self._begun else 0.0
+            self.stopping = Stopping(why, time.monotonic() + grace, error=error)
             self.child.send(wire.Frame({"t": "stop"}))
         elif why == "cancelled":
             self.stopping.why = why

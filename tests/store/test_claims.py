@@ -1,3 +1,4 @@
+import contextlib
 import threading
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_priority_comes_before_turns_and_turns_before_age(ledger: Ledger) -> Non
     assert order[0] == urgent
     assert order[1] == late, "the other project has nothing running"
     assert order[2:] == early
+
+
+def test_neighbours_who_claim_at_once_turn_to_different_projects(ledger: Ledger) -> None:
+    projects = [ledger.project, ledger.new_project("b"), ledger.new_project("c")]
+    for project in projects:
+        for _ in range(5):
+            ledger.submit(project)
+    rooms = [ledger.worker() for _ in projects]
+    with contextlib.ExitStack() as open_:
+        slow = [open_.enter_context(ledger.engine.connect()) for _ in rooms]
+        taken = [claims.claim(one, room, 15)[0].project_id for one, room in zip(slow, rooms, strict=True)]
+    assert sorted(taken) == sorted(projects)
 
 
 def test_a_pack_is_claimed_whole_and_by_one_worker(ledger: Ledger) -> None:

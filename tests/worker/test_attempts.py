@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from store import series, snapshots, steps, why
 from tests.ledger import Member
 from tests.worker.conftest import Shop, spec
 
-STUBBORN, KILLED_ONCE, MEMORY, RAISES, DIVERGES, HOG, SILENT, KILLED_ALWAYS, GARBAGE = range(100, 1000, 100)
+STUBBORN, KILLED_ONCE, MEMORY, RAISES, DIVERGES, HOG, SILENT, KILLED_ALWAYS, GARBAGE, DEAF = range(100, 1100, 100)
 
 
 def pack(*seeds: int, steps: int = 200) -> list[Member]:
@@ -120,6 +121,16 @@ def test_a_child_that_ignores_cancel_is_killed_after_its_grace(shop: Shop) -> No
         shop.step(steps.cancel, job)
         shop.wait(job, "cancelled")
         assert not alive(pid)
+
+
+@pytest.mark.parametrize("step", [steps.cancel, steps.pause])
+def test_a_child_that_still_loads_is_given_no_grace(shop: Shop, step: Callable[..., None]) -> None:
+    shop.worker(cancel_grace_seconds=3600.0)
+    job = shop.submit(DEAF, 100)
+    shop.wait(job, "running")
+    shop.step(step, job)
+    row = shop.wait(job, "cancelled", "paused")
+    assert row.lost_attempts == 0
 
 
 def test_pause_keeps_a_checkpoint_and_resume_ends_with_the_same_numbers(shop: Shop) -> None:
