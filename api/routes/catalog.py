@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
+from anyio import to_thread
 from fastapi import Request
 from starlette.responses import Response
 
@@ -26,7 +27,8 @@ async def show_catalog(request: Request, who: Reader) -> Response:  # noqa: ARG0
 
     Each with its JSON Schema, documentation, source in the literature and a valid example.
     """
-    content, tag = _catalog()
+    # The schemas of all words are made once, which takes a while and must not stall the streams.
+    content, tag = await to_thread.run_sync(_catalog)
     headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
     if has(request, tag):
         return Response(status_code=304, headers=headers)

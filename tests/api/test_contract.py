@@ -112,7 +112,7 @@ def test_schemathesis_finds_no_server_error_undocumented_status_or_mismatch(
         str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(settings),
         "run", f"{running.url}/openapi.json", "--checks", "all", "--exclude-checks", "unsupported_method",
         "--generation-deterministic", "--max-examples", str(EXAMPLES), "--phases", PHASES,
-        "--suppress-health-check", "all", "--no-color",
+        "--suppress-health-check", "all", "--no-color", "--request-timeout", "120",
     ]  # fmt: skip
     if keyed:
         command += ["--header", f"Authorization: Bearer {caller('default', 'admin').key.secret}"]
