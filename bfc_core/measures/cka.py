@@ -98,6 +98,8 @@ def cka_pairs(x: Stack, y: Stack, *, debiased: bool = True) -> list[list[Scalar]
         raise ValueError(f"layers were taken on {x.n} and on {y.n} inputs; they must be the same inputs")
     if debiased and x.n < 4:
         return [[TOO_FEW] * len(y.sizes) for _ in x.sizes]
+    if x.features is None or y.features is None or not _narrow_enough(x, y):
+        x, y = x.as_grams(), y.as_grams()  # made once, for the cross terms and both layers' own
     cross = _hsic(x, y, debiased)
     own_x, own_y = _own(x, debiased), _own(y, debiased)
     return [
@@ -124,7 +126,7 @@ def _own(x: Stack, debiased: bool) -> Array:
     """HSIC of each layer with itself (L,)."""
     if x.features is None:
         assert x.grams is not None
-        inner: Array = np.square(x.grams).sum(axis=1)
+        inner: Array = np.einsum("ij,ij->i", x.grams, x.grams)
     else:
         parts = np.split(x.features, np.cumsum(x.sizes)[:-1], axis=1)
         inner = np.array([np.square(_narrow(part)).sum() for part in parts])
@@ -142,15 +144,14 @@ def _narrow(z: Array) -> Array:
 
 def _inner(x: Stack, y: Stack) -> Array:
     """tr(K L) of centred Gram matrices (Lx, Ly)."""
-    if x.features is not None and y.features is not None and _narrow_enough(x, y):
+    if x.features is not None and y.features is not None:
         parts = np.split(x.features.T @ y.features, np.cumsum(x.sizes)[:-1], axis=0)
         columns = np.stack([_squared_columns(part) for part in parts])
         blocks: Array = np.add.reduceat(columns, _starts(y.sizes), axis=1)
         return blocks
-    left, right = x.as_grams().grams, y.as_grams().grams
-    assert left is not None
-    assert right is not None
-    products: Array = left @ right.T
+    assert x.grams is not None
+    assert y.grams is not None
+    products: Array = x.grams @ y.grams.T
     return products
 
 
