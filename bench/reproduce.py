@@ -220,9 +220,9 @@ def sizes(bench: Bench) -> Iterator[Line]:
             for name in ("relative_test_error", "feature_error_2"):
                 values = [math.inf if one is None else one for one in numbers(heard, name)]
                 medians.setdefault((arm, name), []).append(statistics.median(values))
-    for (arm, name), values in medians.items():
+    for (arm, name), by_size in medians.items():
         theirs = BY_SIZE[arm][name == "feature_error_2"]
-        yield Line("four sizes, fixed", f"{name} {arm}, medians", theirs, values)
+        yield Line("four sizes, fixed", f"{name} {arm}, medians", theirs, by_size)
 
 
 def narrow(bench: Bench) -> Iterator[Line]:
