@@ -23,11 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("snapshots", nargs=2)
+    parser.add_argument("snapshots", nargs="*")
     parser.add_argument("--url", default="http://127.0.0.1:8321")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--measure", default="cka")
     given = parser.parse_args()
+    if len(given.snapshots) != 2:
+        print("name two feature snapshots of a running lab; nothing is measured")
+        return
     with httpx.Client(base_url=given.url, timeout=120) as lab:
         first, layers = _asked(lab, given.snapshots, given.measure, None)
         layers = layers[:LAYERS]

@@ -5,7 +5,7 @@ crop, flip, to float, normalise), float32, NCHW, torch.optim.SGD. Both train the
 wide_resnet) with the same optimiser, rate and number of steps; rounds are interleaved, so that a busy machine slows
 both. Test accuracies stand beside the speeds. A third line runs the engine with its default probes and snapshots.
 
-    python -m bench.images_speed ARCHIVE_OR_NPZ [--samples 5000] [--steps 600] [--rounds 3]
+    python -m bench.images_speed [ARCHIVE_OR_NPZ] [--samples 5000] [--steps 600] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -125,17 +126,33 @@ def read(path: Path) -> Arrays:
         return formats.read(formats.sniff(file, path.name), file)
 
 
+def made(samples: int, tests: int) -> Arrays:
+    """Pictures (32, 32, 3) of ten classes: a patch whose place and colour the class tells, and noise."""
+    draws = np.random.default_rng(0)
+
+    def part(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        labels = np.arange(n) % 10
+        pixels = draws.normal(110, 30, (n, 32, 32, 3))
+        for i, label in enumerate(labels):
+            pixels[i, 6 * (label // 2) :, 16 * (label % 2) :, label % 3][:8, :8] += 90
+        return pixels.clip(0, 255).astype(np.uint8), labels.astype(np.int64)
+
+    return Arrays(*part(samples), tuple(str(i) for i in range(10)), *part(tests))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, help="an archive of class folders, a CIFAR binary or an .npz")
+    parser.add_argument(
+        "data", type=Path, nargs="?", help="class folders, a CIFAR binary or an .npz; made pictures when left out"
+    )
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    arrays = read(args.data)
+    arrays = made(args.samples, tests=2000) if args.data is None else read(args.data)
     none: dict[str, Any] = {"probes": [], "snapshots": {"weights": None, "features": None}}
     bare, full = spec_of(args.samples, args.steps, **none), spec_of(args.samples, args.steps)
     data = prepare(bare.data, arrays, 0, torch.device("cpu"))  # type: ignore[arg-type]

@@ -11,32 +11,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from bench.images_speed import Given, read, spec_of
+from bench.images_speed import Given, made, read, spec_of
 from bench.machine import heading
-from bfc_core.images.datasets import Arrays
 from bfc_core.images.engine import train
 from bfc_core.records import Snapshot
 from store.tensors import pack
 
 NEEDED = 1 / 3
 ARMS = ("joint", "layerwise", "layerwise_then_joint")
-
-
-def made(samples: int) -> Arrays:
-    """Pictures (32, 32, 3) of ten classes: a patch whose place and colour the class tells, and noise."""
-    draws = np.random.default_rng(0)
-
-    def part(n: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-        labels = np.arange(n) % 10
-        pixels = draws.normal(110, 30, (n, 32, 32, 3))
-        for i, label in enumerate(labels):
-            pixels[i, 6 * (label // 2) :, 16 * (label % 2) :, label % 3][:8, :8] += 90
-        return pixels.clip(0, 255).astype(np.uint8), labels.astype(np.int64)
-
-    return Arrays(*part(samples), tuple(str(i) for i in range(10)), *part(600))
 
 
 def main() -> None:
@@ -48,7 +32,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    arrays = made(given.samples) if given.data is None else read(given.data)
+    arrays = made(given.samples, tests=600) if given.data is None else read(given.data)
     raw, stored, kept, snapshots = 0, 0, set(), 0
     for arm in ARMS:
         spec = spec_of(given.samples, given.steps, schedule={"kind": arm}, probes=[])
