@@ -69,18 +69,20 @@ class PaperWorker(Works):
         self.finish(one, {**TRAINED, "relative_test_error": error})
         return job
 
-    def submit_study(self, name: str) -> str:
-        job = specs.parse_job({**STUDY, "name": name})
+    def submit_study(self, name: str, body: dict[str, Any] = STUDY) -> str:
+        job = specs.parse_job({**body, "name": name})
         return str(self.run(jobs.submit, self.project, job, studies.members(job.spec)))
 
-    def run_members(self, study: str, most: int = 10_000) -> int:
-        """Runs members of the study to their end, whole packs, until `most` have ended."""
+    def run_members(self, study: str, most: int = 10_000, points: int = 40) -> int:
+        """Runs members of the study to their end, whole packs, until `most` have ended; each with so many points."""
         ended = 0
         # What other tests left queued may come first: it is taken and left alone.
         while ended < most and (claimed := self.claim()):
             own = [one for one in claimed if one.parent_id == study]
             for one in own:
-                self.curve(one, key="test_error")
+                self.advance(one, 0)  # a lease that outlasts many points
+            for one in own:
+                self.curve(one, points, key="test_error")
                 self.finish(one)
             ended += len(own)
         return ended
