@@ -1,10 +1,10 @@
 """Multinomial logistic probes of many layers and penalties at once.
 
 Features are standardised, then turned into the eigenbasis of their correlation matrix. There Böhning's bound on the
-Hessian, ½(I − 11ᵀ/c) ⊗ (Z'Z/n + λ), is diagonal for every penalty, so that a bounded Newton step is a division,
-shared by all penalties, and Nesterov's extrapolation makes up for what the bound gives away. All weights of a layer
-meet its features in one product. Letters: n samples, d features, c classes, P penalties.
-Source: Böhning 1992 for the bound; O'Donoghue and Candès 2015 for the restart.
+Hessian, ½(I − 11ᵀ/c) ⊗ (Z'Z/n + λ), is diagonal for every penalty: it conditions an L-BFGS that goes on for all
+penalties side by side, each leaving when it has settled, and gives every one of them a step that cannot fail. All
+weights of a layer meet its features in one product. Letters: n samples, d features, c classes, P penalties.
+Source: Böhning 1992 for the bound; Nocedal 1980 for the recursion.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from torch import Tensor
 PENALTIES = tuple(10.0**e for e in range(-5, 1))
 """λ of the mean cross-entropy plus ½ λ |w|², features standardised."""
 STEPS = 60
-"""At most; a fit stops when no penalty's objective moves by more than `TOLERANCE` of itself."""
-TOLERANCE = 2e-5
+"""At most; a penalty has settled when its objective falls by no more than `TOLERANCE` of itself.
+
+While the penalty is being chosen `CHOOSING` does: which one finds most of the held-out labels is settled long before."""
+TOLERANCE, CHOOSING = 5e-6, 1e-4
+MEMORY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,11 @@ class Basis:
 def basis(z: Tensor) -> Basis:
     """The eigenbasis of the correlations of z (n, d); features that do not vary, and null directions, fall out."""
     mean = z.mean(0)
-    deviation = z.std(0, correction=0)
+    centred = z - mean
+    deviation = centred.square().mean(0).sqrt()
     varies = deviation > 1e-6 * deviation.max()
     scale = torch.where(varies, 1 / deviation, torch.zeros_like(deviation))
-    standard = (z - mean) * scale
+    standard = centred * scale
     values, vectors = torch.linalg.eigh((standard.mT @ standard / len(z)).double())
     kept = values > 1e-7 * values[-1]
     return Basis(mean, scale[:, None] * vectors[:, kept].to(z.dtype), values[kept].to(z.dtype))
@@ -65,44 +69,129 @@ class Probes:
 
 
 def fit_logistic(
-    z: Tensor, labels: Tensor, classes: int, penalties: Sequence[float], start: Probes | None = None
+    z: Tensor,
+    labels: Tensor,
+    classes: int,
+    penalties: Sequence[float],
+    start: Probes | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Probes:
     """Probes of one layer z (n, d) for labels (n,) int64, one for each penalty; `start` warms them up."""
     turned = basis(z) if start is None else start.basis
-    return _descend(turned, turned(z), labels, classes, torch.as_tensor(penalties).to(z), start)
-
-
-def _descend(
-    turned: Basis, u: Tensor, labels: Tensor, classes: int, penalties: Tensor, start: Probes | None
-) -> Probes:
-    n, r = u.shape
-    count = len(penalties)
-    # Column 0 is the intercept, which no penalty holds; weights lie as (1 + r, P · c) for one product.
-    design = torch.cat([u.new_ones(n, 1), u], dim=1)
-    ridge = torch.cat([torch.zeros_like(penalties)[None], penalties.expand(r, count)])
-    bound = 0.5 * torch.cat([u.new_ones(1), turned.spectrum])[:, None] + ridge
-    w = u.new_zeros(1 + r, count, classes) if start is None else _stacked(start)
-    target = design.mT @ torch.nn.functional.one_hot(labels, classes).to(u) / n
-    previous, momentum, value = w, 1.0, u.new_full((count,), torch.inf)
-    ahead = w
+    u = turned(z)
+    path, found = _path(turned, u, labels, classes, torch.as_tensor(penalties).to(z), start)
+    live = torch.arange(len(penalties), device=z.device)
     for _ in range(STEPS):
-        logits = (design @ ahead.view(1 + r, -1)).view(n, count, classes)
+        settled = path.step(tolerance)
+        if bool(settled.any()):
+            found[:, live[settled]] = path.weights()[:, settled]
+            live = live[~settled]
+            path.keep(~settled)
+        if not len(live):
+            break
+    found[:, live] = path.weights()
+    return Probes(turned, found[1:].permute(1, 0, 2), found[0])
+
+
+def _path(
+    turned: Basis, u: Tensor, labels: Tensor, classes: int, penalties: Tensor, start: Probes | None
+) -> tuple[_Path, Tensor]:
+    """The descent of all penalties on u (n, r), and the weights (1 + r, P, c) from which it sets out."""
+    n, r = u.shape
+    # Column 0 is the intercept, which no penalty holds; weights lie as (1 + r, P, c) for one product.
+    design = torch.cat([u.new_ones(n, 1), u], dim=1)
+    ridge = torch.cat([torch.zeros_like(penalties)[None], penalties.expand(r, len(penalties))])
+    bound = 0.5 * torch.cat([u.new_ones(1), turned.spectrum])[:, None] + ridge
+    target = design.mT @ torch.nn.functional.one_hot(labels, classes).to(u) / n
+    first = u.new_zeros(1 + r, len(penalties), classes) if start is None else _stacked(start)
+    return _Path(_Losses(design, target, ridge), bound.rsqrt(), first), first
+
+
+@dataclass(slots=True)
+class _Losses:
+    """Penalised cross-entropies of all penalties: design (n, 1 + r), target (1 + r, c), ridge (1 + r, P)."""
+
+    design: Tensor
+    target: Tensor
+    ridge: Tensor
+
+    def __call__(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """w (1 + r, P, c) -> values (P,) and their gradient, of w's shape."""
+        n = len(self.design)
+        logits = (self.design @ w.flatten(1)).view(n, *w.shape[1:])
         normaliser = logits.logsumexp(2, keepdim=True)
         probability = logits.sub_(normaliser).exp_()
-        objective = normaliser.mean((0, 2)) - (ahead * target[:, None]).sum((0, 2))
-        objective = objective + 0.5 * (ridge[..., None] * ahead.square()).sum((0, 2))
-        gradient = (
-            (design.mT @ probability.view(n, -1)).view_as(w) / n - target[:, None] + ridge[..., None] * ahead
-        )
-        w = ahead - gradient / bound[..., None]
-        if bool(((value - objective).abs() <= TOLERANCE * objective.abs()).all()):
-            break
-        # Where the objective rose, that penalty's momentum starts anew.
-        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        speed = torch.where(objective > value, 0.0, (momentum - 1) / following)
-        ahead = w + speed[None, :, None] * (w - previous)
-        previous, momentum, value = w, following, objective
-    return Probes(turned, w[1:].permute(1, 0, 2), w[0])
+        pull = self.ridge[..., None] * w
+        value = normaliser.mean((0, 2)) + (w * (0.5 * pull - self.target[:, None])).sum((0, 2))
+        gradient = (self.design.mT @ probability.flatten(1)).view_as(w) / n - self.target[:, None] + pull
+        return value, gradient
+
+
+class _Path:
+    """L-BFGS of all penalties side by side, in coordinates in which Böhning's bound is the identity.
+
+    There a plain gradient step never raises the objective; it is what a penalty falls back on, with its memory
+    emptied, when a longer step has. `scale` (1 + r, P) leads from those coordinates back to weights.
+    """
+
+    def __init__(self, losses: _Losses, scale: Tensor, start: Tensor) -> None:
+        self.losses, self.scale = losses, scale[..., None]
+        self.v = start / self.scale
+        self.value, self.gradient = self._look(self.v)
+        self.memory: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def weights(self) -> Tensor:
+        """(1 + r, P, c)"""
+        return self.v * self.scale
+
+    def step(self, tolerance: float) -> Tensor:
+        """One step of every penalty; which of them have settled (P,)."""
+        ahead = self.v - self._turned(self.gradient)
+        value, gradient = self._look(ahead)
+        fell = value <= self.value
+        settled = fell & (self.value - value <= tolerance * value.abs())
+        moved = fell.to(ahead)[None, :, None]
+        s, y = moved * (ahead - self.v), moved * (gradient - self.gradient)
+        self.v = torch.where(moved > 0, ahead, self.v)
+        self.gradient = torch.where(moved > 0, gradient, self.gradient)
+        self.value = torch.where(fell, value, self.value)
+        self._remember(s, y, fell)
+        return settled
+
+    def keep(self, live: Tensor) -> None:
+        """Goes on with the penalties of `live` (P,) alone."""
+        self.v, self.gradient, self.scale = (one[:, live] for one in (self.v, self.gradient, self.scale))
+        self.value = self.value[live]
+        self.losses.ridge = self.losses.ridge[:, live]
+        self.memory = [(s[:, live], y[:, live], rate[live]) for s, y, rate in self.memory]
+
+    def _look(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = self.losses(v * self.scale)
+        return value, gradient * self.scale
+
+    def _remember(self, s: Tensor, y: Tensor, fell: Tensor) -> None:
+        curvature = _dot(s, y)
+        rate = torch.where(curvature > 0, 1 / curvature.clamp_min(torch.finfo(s.dtype).tiny), 0.0)
+        kept = [(a, b, torch.where(fell, c, 0.0)) for a, b, c in self.memory]
+        self.memory = [*kept, (s, y, rate)][-MEMORY:]
+
+    def _turned(self, gradient: Tensor) -> Tensor:
+        """The two-loop recursion; where nothing is remembered, the gradient itself."""
+        q, parts = gradient, []
+        for s, y, rate in reversed(self.memory):
+            parts.append(rate * _dot(s, q))
+            q = q - parts[-1][None, :, None] * y
+        if self.memory:
+            s, y, rate = self.memory[-1]
+            q = q * torch.where(rate > 0, 1 / (rate * _dot(y, y)).clamp_min(1e-12), 1.0)[None, :, None]
+        for (s, y, rate), part in zip(self.memory, reversed(parts), strict=True):
+            q = q + (part - rate * _dot(y, q))[None, :, None] * s
+        return q
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """(1 + r, P, c) twice -> (P,)."""
+    return (a * b).sum((0, 2))
 
 
 def _stacked(start: Probes) -> Tensor:
@@ -127,7 +216,7 @@ def choose_logistic(
 ) -> Chosen:
     """Fit all penalties on the first part, choose on the last `held_out` of the samples, refit from there."""
     split = len(z) - max(1, round(held_out * len(z)))
-    fitted = fit_logistic(z[:split], labels[:split], classes, penalties)
+    fitted = fit_logistic(z[:split], labels[:split], classes, penalties, tolerance=CHOOSING)
     scores = fitted.accuracy(z[split:], labels[split:])
     # Among equals the largest penalty.
     best = max(range(len(penalties)), key=lambda i: (float(scores[i]), penalties[i]))
