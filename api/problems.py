@@ -45,6 +45,7 @@ TITLES: Mapping[int, str] = {
 #: Every code that a `type` may end with, its status, and when it is answered.
 CODES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "the body is not JSON, or is deeper or larger than is read"),
+    "pipelined": (400, "too many requests were sent ahead of their replies"),
     "unauthorised": (401, "no key was sent, or one that is not known"),
     "scope": (403, "the key lacks the scope that the call needs"),
     "operator": (403, "only an admin of the project `default` may do this"),
@@ -54,6 +55,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "method_not_allowed": (405, "the path does not take this method; `Allow` lists those it takes"),
     "not_acceptable": (406, "none of the offered media types is accepted"),
     "slow_body": (408, "the body came too slowly"),
+    "slow_head": (408, "no whole request came in time"),
     "conflict": (409, "the call does not apply in the present state; `state` tells it"),
     "no_results": (409, "the job has no results yet"),
     "idempotency": (409, "the `Idempotency-Key` stood for another request"),
@@ -67,9 +69,13 @@ CODES: Mapping[str, tuple[int, str]] = {
     "memory": (422, "what was asked for does not fit into the memory that a reply may take"),
     "rate_limited": (429, "too many requests; `Retry-After` tells when to come again"),
     "quota": (429, "a quota of the project is used up"),
+    "head_too_large": (431, "the request line and headers are larger than is read"),
     "internal": (500, "the server failed; its log tells why under the `X-Request-ID`"),
     "rendering": (503, "a figure could not be drawn in time"),
     "uploads": (503, "too many uploads are under way"),
+    "outgoing": (503, "large replies are still being sent to this caller"),
+    "downloads": (503, "too many downloads are under way"),
+    "connections": (503, "as many connections are open as are served"),
     "streams": (503, "too many event streams are open"),
     "database": (503, "the database cannot be reached"),
 }

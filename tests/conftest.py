@@ -1,12 +1,10 @@
 """Fixtures for all rooms: a migrated database a session, empty for every test, and a Redis database."""
 
 import os
-import random
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -22,9 +20,6 @@ from tests.ledger import Ledger
 
 servers.ensure()
 SERVER = os.environ["BFC_TEST_DATABASE_URL"]
-BROKER = os.environ["BFC_TEST_REDIS_URL"]
-# Redis databases from 4 on are the tests'; each process of a test run takes one that nobody has.
-FIRST_REDIS = 4
 
 # The rules' own table: never emptied.
 KEPT = ("transitions",)
@@ -78,13 +73,7 @@ def fresh_database(template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
     """A Redis database that no other process uses, of this test run or of another on the same server."""
-    server = urlunsplit(urlsplit(BROKER)._replace(path="", query=""))
-    with redis.Redis.from_url(server, single_connection_client=True) as holder:
-        number = _hold(holder)
-        if number is not None:
-            yield f"{server}/{number}"
-            return
-    with servers.another_redis() as url:
+    with servers.redis_database() as url:
         yield url
 
 
@@ -124,22 +113,6 @@ def clean(engine: Engine) -> None:
         for table in reversed(metadata.sorted_tables):
             if table.name not in KEPT:
                 connection.execute(table.delete())
-
-
-def _hold(holder: redis.Redis) -> int | None:
-    """Takes a database by the name of a connection, which ends with this process however that ends; None: all are taken.
-
-    Two processes that shared one would flush each other's bells, and their workers answer them.
-    """
-    free = range(FIRST_REDIS, int(holder.config_get("databases")["databases"]))
-    for number in random.sample(free, len(free)):
-        name = f"bfc-tests-{number}"
-        holder.client_setname(name)
-        if sum(one["name"] == name for one in holder.client_list()) == 1:
-            return number
-        # Of two that named themselves at once, neither has it.
-        holder.client_setname("")
-    return None
 
 
 def _administer(statement: str) -> None:

@@ -5,11 +5,15 @@ They are started once, by the process that collects first; the workers of xdist 
 
 import atexit
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
 
 from launch.addresses import free_port
 from launch.broker import Broker
@@ -20,6 +24,8 @@ from launch.supervisor import Service, Supervisor
 
 # What is lost in a crash of the tests is not missed.
 FAST = {"listen_addresses": "127.0.0.1", "fsync": "off", "full_page_writes": "off", "max_connections": "200"}
+# Redis databases from 4 on are the tests'; each process of a test run takes one that nobody has, and so does each site.
+FIRST_REDIS = 4
 
 
 def ensure() -> None:
@@ -41,6 +47,21 @@ def _start_postgres(supervisor: Supervisor) -> str:
     postgres = Postgres(folder, {**FAST, "port": port})
     supervisor.add(postgres_service(postgres))
     return f"postgresql://{USER}:{folder.password()}@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def redis_database() -> Iterator[str]:
+    """The URL of a Redis database that nobody else uses as long as this is open."""
+    server = urlunsplit(urlsplit(os.environ["BFC_TEST_REDIS_URL"])._replace(path="", query=""))
+    with redis.Redis.from_url(server, single_connection_client=True) as holder:
+        number = _hold(holder)
+        if number is not None:
+            holder.select(number)
+            holder.flushdb()
+            yield f"{server}/{number}"
+            return
+    with another_redis() as url:
+        yield url
 
 
 @contextmanager
@@ -76,3 +97,19 @@ def _temporary() -> Path:
     made.chmod(0o755)
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made / "data"
+
+
+def _hold(holder: redis.Redis) -> int | None:
+    """Takes a database by the name of a connection, which ends with this process however that ends; None: all are taken.
+
+    Two processes that shared one would flush each other's bells, and their workers answer them.
+    """
+    free = range(FIRST_REDIS, int(holder.config_get("databases")["databases"]))
+    for number in random.sample(free, len(free)):
+        name = f"bfc-tests-{number}"
+        holder.client_setname(name)
+        if sum(one["name"] == name for one in holder.client_list()) == 1:
+            return number
+        # Of two that named themselves at once, neither has it.
+        holder.client_setname("")
+    return None

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 
 from launch.addresses import free_port
+from tests import servers
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -71,17 +72,23 @@ class Site:
 
 
 @contextmanager
-def own_site(template: str, broker_url: str, data: Path, **settings: str) -> Iterator[Site]:
-    """A started site on a copy of the template database, which goes with it."""
+def own_site(template: str, data: Path, **settings: str) -> Iterator[Site]:
+    """A started site on a copy of the template database, which goes with it, and with a Redis database of its own.
+
+    Its worker would answer the bells of whatever other test shared the Redis database.
+    """
     server = os.environ["BFC_TEST_DATABASE_URL"]
     name = f"{template}_{uuid.uuid4().hex[:6]}_site"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
-    site = Site(f"{server.rpartition('/')[0]}/{name}", broker_url, data, settings)
     try:
-        site.start()
-        yield site
+        with servers.redis_database() as broker_url:
+            site = Site(f"{server.rpartition('/')[0]}/{name}", broker_url, data, settings)
+            try:
+                site.start()
+                yield site
+            finally:
+                site.stop()
     finally:
-        site.stop()
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]

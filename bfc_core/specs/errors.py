@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+MOST = 200
+"""Faults that are told of one body; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +45,37 @@ def nearest(name: str, accepted: list[str]) -> str:
 
 
 def faults_of(error: ValidationError, body: Any, root: type[BaseModel] | None = None) -> tuple[Fault, ...]:
-    """Every fault of a failed validation, one a place, pointers relative to `body`."""
+    """Every fault of a failed validation, one a place, pointers relative to `body`; of very many, the first `MOST`."""
     found: dict[str, list[str]] = {}
     items = [(_pointer(item["loc"], body, missing=item["type"] == "missing"), item)
              for item in error.errors(include_url=False)]  # fmt: skip
-    pointers = [pointer for pointer, _ in items]
-    for pointer, item in items:
-        if _follows(item, pointer, pointers):
-            continue
+    above = {pointer[:end] for pointer, _ in items for end in _ends(pointer)}
+    telling = [(pointer, item) for pointer, item in items if not _follows(item, pointer, above)]
+    for pointer, item in telling[:MOST]:
         if item["type"] == "faults":
             for fault in item["ctx"]["faults"]:
                 found.setdefault(pointer + fault["pointer"], []).append(fault["detail"])
             continue
         found.setdefault(pointer, []).append(_detail(item, root))
-    return tuple(Fault(pointer, _joined(details)) for pointer, details in found.items())
+    faults = [Fault(pointer, _joined(details)) for pointer, details in found.items()]
+    if len(telling) > MOST:
+        faults.append(Fault("", f"{len(telling) - MOST:,} more faults like these are not listed"))
+    return tuple(faults)
 
 
-def _follows(item: Any, pointer: str, pointers: list[str]) -> bool:
+def _ends(pointer: str) -> Iterator[int]:
+    """Where each place above this one ends."""
+    return (index for index, letter in enumerate(pointer) if letter == "/")
+
+
+def _follows(item: Any, pointer: str, above: set[str]) -> bool:
     """Whether a fault only follows from another one, which says more.
 
     Defaults that hang on a faulty field; a list that pydantic counts without its faulty entries; and the other type that a
     union takes, where the fault lies deeper in the value.
     """
     kind = item["type"]
-    deeper = any(other.startswith(f"{pointer}/") for other in pointers)
+    deeper = pointer in above
     return kind == "default_factory_not_called" or (
         deeper and (kind in _TYPES or (kind == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]))
     )

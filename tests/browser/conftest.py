@@ -28,9 +28,9 @@ def chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def site(template: str, broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One lab for all tests of the page; each test looks only at what it made."""
-    with own_site(template, broker_url, tmp_path_factory.mktemp("site")) as made:
+    with own_site(template, tmp_path_factory.mktemp("site")) as made:
         yield made
 
 

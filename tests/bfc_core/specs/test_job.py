@@ -188,3 +188,12 @@ def test_the_widths_of_a_wide_resnet_follow_its_groups(groups: list[int]) -> Non
     job = specs.parse_job({"kind": "train", "spec": {**spec, "model": model}})
     assert job.spec.model.widths == tuple(16 * 2**i for i in range(len(groups)))
     assert specs.estimate(job.spec).parameters > 0
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_rest_counted() -> None:
+    body = {"kind": "train", "spec": {f"k{i}": 1 for i in range(5000)}}
+    with pytest.raises(specs.SpecError) as refused:
+        specs.parse_job(body)
+    *told, last = refused.value.faults
+    assert [fault.pointer for fault in told] == [f"/spec/k{i}" for i in range(200)]
+    assert (last.pointer, last.detail) == ("", "4,800 more faults like these are not listed")
