@@ -8,7 +8,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 BIN := .venv/bin
 STAMP := .venv/.installed
 DATA ?= demo-data
-JOBS ?= auto
+# One process more than there are cores: many tests wait for servers that start or stop.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 FAULTS ?= 200
 
 .PHONY: help setup demo serve test test-docs test-browser chaos bench lint types format docs constraints clean
