@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,10 @@ def first_step(lab: httpx.Client, supervisor: psutil.Process) -> float:
 def standby(supervisor: psutil.Process) -> psutil.Process:
     """The child that waits for the next job, once it has stopped working."""
     while True:
-        waiting = [one for one in supervisor.children(recursive=True) if "worker.child" in one.cmdline()]
+        waiting = []
+        # A child of before may be ending.
+        with suppress(psutil.Error):
+            waiting = [one for one in supervisor.children(recursive=True) if "worker.child" in one.cmdline()]
         if len(waiting) == 1:
             spent = sum(waiting[0].cpu_times()[:2])
             time.sleep(REST_SECONDS)

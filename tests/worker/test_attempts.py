@@ -9,6 +9,7 @@ import pytest
 from bfc_core import specs
 from store import series, snapshots, steps, why
 from tests.ledger import Member
+from tests.processes import alive, child_at_work
 from tests.worker.conftest import Shop, spec
 
 STUBBORN, KILLED_ONCE, MEMORY, RAISES, DIVERGES, HOG, SILENT, KILLED_ALWAYS, GARBAGE, DEAF = range(100, 1100, 100)
@@ -42,7 +43,7 @@ def test_a_killed_child_is_a_lost_attempt_and_the_next_ends_with_the_same_number
     peace = shop.undisturbed(1, 400)
     job = shop.submit(1, 400, every=0.2)
     shop.progress(job, 80)
-    os.kill(shop_child(shop), signal.SIGKILL)
+    os.kill(shop_child(), signal.SIGKILL)
     row = shop.wait(job)
     assert (row.state, row.attempt, row.lost_attempts) == ("succeeded", 2, 1)
     assert row.summary == peace
@@ -103,7 +104,7 @@ def test_cancel_is_done_when_the_process_is_gone(shop: Shop) -> None:
     shop.worker()
     job = shop.submit(1, 100_000)
     shop.progress(job, 10)
-    pid = shop_child(shop)
+    pid = shop_child()
     shop.step(steps.cancel, job)
     assert shop.row(job).state in ("cancelling", "cancelled")
     shop.wait(job, "cancelled")
@@ -115,9 +116,9 @@ def test_a_child_that_ignores_cancel_is_killed_after_its_grace(shop: Shop) -> No
     for seed in (STUBBORN, SILENT):
         job = shop.submit(seed, 100_000)
         shop.wait(job, "running")
-        shop.until(lambda job=job: shop.row(job).progress_done or shop_child(shop), "never began")
+        shop.until(lambda job=job: shop.row(job).progress_done or shop_child(), "never began")
         time.sleep(0.3)
-        pid = shop_child(shop)
+        pid = shop_child()
         shop.step(steps.cancel, job)
         shop.wait(job, "cancelled")
         assert not alive(pid)
@@ -224,20 +225,9 @@ def test_below_its_free_disk_a_worker_takes_no_job_and_says_why(shop: Shop) -> N
     assert shop.wait(job).state == "succeeded"
 
 
-def shop_child(shop: Shop) -> int:
-    """Pid of the child that is at work: the one that has used a heartbeat's worth of records."""
-    import psutil
-
-    me = psutil.Process()
-    children = [child for child in me.children() if "fake_child" in " ".join(child.cmdline())]
-    oldest = min(children, key=lambda child: child.create_time())
-    return int(oldest.pid)
-
-
-def alive(pid: int) -> bool:
-    import psutil
-
-    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+def shop_child() -> int:
+    """Pid of the child that is at work."""
+    return int(child_at_work("fake_child").pid)
 
 
 def test_a_worker_that_breaks_gives_its_jobs_back_at_once(

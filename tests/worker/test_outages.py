@@ -8,6 +8,7 @@ import redis
 from sqlalchemy import text
 
 from store import series
+from tests.processes import child_at_work
 from tests.worker.conftest import Shop
 from tests.worker.proxy import Proxy
 
@@ -49,7 +50,7 @@ def test_a_long_outage_ends_in_a_checkpoint_and_a_clean_requeue(shop: Shop, prox
     shop.worker(env=SLOW, database_url=proxy.url, outage_seconds=0.5)
     job = shop.submit(1, 500)
     shop.progress(job, 50)
-    child = at_work()
+    child = child_at_work("fake_child")
     proxy.cut()
     shop.until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child went on")
     proxy.mend()
@@ -91,12 +92,6 @@ def test_a_flushed_broker_is_rung_again_from_the_ledger(shop: Shop) -> None:
         client.flushdb()
         shop.until(lambda: client.llen("bfc.cpu"), "never rung again")
     assert shop.row(job).state == "queued"
-
-
-def at_work() -> psutil.Process:
-    """The child at work: the one in reserve is younger."""
-    children = [one for one in psutil.Process().children() if "fake_child" in " ".join(one.cmdline())]
-    return min(children, key=lambda one: one.create_time())
 
 
 def lapse(shop: Shop, job: str) -> None:
