@@ -24,8 +24,11 @@ def chosen_precision(spec: TrainSpec, device: torch.device, dtype: torch.dtype) 
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run in hardware rather than through float32."""
+    """Whether bfloat16 products run in hardware of their own, faster than float32's.
+
+    On processors that is AMX. AVX-512 alone multiplies bfloat16 too, but small networks train at three quarters of
+    float32's speed on it, the conversions included.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: tuple[str, ...] = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in capabilities)
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
