@@ -11,10 +11,10 @@ def command_of(process: psutil.Process) -> str:
         return ""
 
 
-def alive(pid: int) -> bool:
+def alive(process: psutil.Process) -> bool:
     """Whether it runs; one that has ended and is not yet waited for does not."""
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

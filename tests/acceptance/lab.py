@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from launch.addresses import free_port
+from tests.processes import alive, command_of
+
 COMMANDS = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Lab:
@@ -64,11 +61,10 @@ class Lab:
         assert self.supervisor is not None
         found = []
         for process in psutil.Process(self.supervisor.pid).children(recursive=True):
-            try:
-                if all(word in " ".join(process.cmdline()) for word in words):
+            command = command_of(process)
+            with suppress(psutil.Error):
+                if all(word in command for word in words):
                     found.append((sum(process.cpu_times()[:2]), process))
-            except psutil.Error:
-                continue
         return [process for _, process in sorted(found, key=lambda pair: -pair[0])]
 
     def post(self, body: Any) -> dict[str, Any]:
@@ -93,10 +89,3 @@ class Lab:
         while not true():
             assert time.monotonic() < deadline, f"waited {seconds} s for {what}\n{self.log()}"
             time.sleep(0.05)
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False

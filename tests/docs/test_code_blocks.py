@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import httpx
 import pytest
 
 from bfc_core import specs
+from launch.addresses import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,9 +62,7 @@ def test_json_on_a_page_is_what_it_says(page: Path) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server of its own, and the environment in which a reader's shell would be."""
     data = tmp_path_factory.mktemp("docs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     commands = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BFC_")}
     environment |= {

@@ -1,5 +1,3 @@
-import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +41,7 @@ def test_a_killed_child_is_a_lost_attempt_and_the_next_ends_with_the_same_number
     peace = shop.undisturbed(1, 400)
     job = shop.submit(1, 400, every=0.2)
     shop.progress(job, 80)
-    os.kill(shop_child(), signal.SIGKILL)
+    child_at_work("fake_child").kill()
     row = shop.wait(job)
     assert (row.state, row.attempt, row.lost_attempts) == ("succeeded", 2, 1)
     assert row.summary == peace
@@ -104,11 +102,11 @@ def test_cancel_is_done_when_the_process_is_gone(shop: Shop) -> None:
     shop.worker()
     job = shop.submit(1, 100_000)
     shop.progress(job, 10)
-    pid = shop_child()
+    child = child_at_work("fake_child")
     shop.step(steps.cancel, job)
     assert shop.row(job).state in ("cancelling", "cancelled")
     shop.wait(job, "cancelled")
-    assert not alive(pid)
+    assert not alive(child)
 
 
 def test_a_child_that_ignores_cancel_is_killed_after_its_grace(shop: Shop) -> None:
@@ -116,12 +114,12 @@ def test_a_child_that_ignores_cancel_is_killed_after_its_grace(shop: Shop) -> No
     for seed in (STUBBORN, SILENT):
         job = shop.submit(seed, 100_000)
         shop.wait(job, "running")
-        shop.until(lambda job=job: shop.row(job).progress_done or shop_child(), "never began")
+        shop.until(lambda job=job: shop.row(job).progress_done or child_at_work("fake_child"), "never began")
         time.sleep(0.3)
-        pid = shop_child()
+        child = child_at_work("fake_child")
         shop.step(steps.cancel, job)
         shop.wait(job, "cancelled")
-        assert not alive(pid)
+        assert not alive(child)
 
 
 @pytest.mark.parametrize("step", [steps.cancel, steps.pause])
@@ -223,11 +221,6 @@ def test_below_its_free_disk_a_worker_takes_no_job_and_says_why(shop: Shop) -> N
     assert shop.row(job).state == "queued"
     node.config = replace(node.config, free_disk_fraction=0.0)
     assert shop.wait(job).state == "succeeded"
-
-
-def shop_child() -> int:
-    """Pid of the child that is at work."""
-    return int(child_at_work("fake_child").pid)
 
 
 def test_a_worker_that_breaks_gives_its_jobs_back_at_once(
