@@ -30,8 +30,8 @@ def parse_json(raw: bytes) -> Any:
         raise malformed(f"the body is not JSON: {fault.msg} at {place}") from None
     except RecursionError:
         raise malformed(f"the body is nested deeper than {DEPTH_LIMIT} levels") from None
-    except ValueError as fault:  # an integer of thousands of digits
-        raise malformed(f"the body holds a number that is not read: {fault}") from None
+    except ValueError:
+        raise malformed("the body holds an integer of thousands of digits, which is not read") from None
     _check(value)
     return value
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from bfc_core.specs.scalars import UNPRINTABLE, printable
 
 Item = TypeVar("Item")
 State = Literal[
@@ -18,6 +20,16 @@ Kind = Literal["train", "probe", "baseline", "study", "sweep"]
 ScopeName = Literal["read", "submit", "admin"]
 EventKind = Literal["state", "progress", "metric", "log", "rewound"]
 Free = dict[str, Any]
+
+
+def _printable(text: str) -> str:
+    if not printable(text):
+        raise ValueError(f"{UNPRINTABLE}; accepted: printable text")
+    return text
+
+
+#: text for people, which others will see beside their own
+Shown = Annotated[str, AfterValidator(_printable)]
 
 
 class Reply(BaseModel):
@@ -327,7 +339,7 @@ class NewProjectReply(ProjectReply):
 class KeyBody(Body):
     """A new key."""
 
-    name: Annotated[str, Field(max_length=100)] = ""
+    name: Annotated[Shown, Field(max_length=100)] = ""
     """for people"""
     scopes: Annotated[list[ScopeName], Field(min_length=1, max_length=3, strict=False)] = ["read", "submit"]
     """`admin` may submit, `submit` may read"""

@@ -19,7 +19,7 @@ from api.problems import Problem
 
 #: a reply up to this size is simply sent
 LARGE_BYTES = 256 << 10
-PIECE_BYTES = 64 << 10
+PIECE_BYTES = 256 << 10
 REPLIES_BYTES = 48 << 20
 #: what a client must take in a second, after some seconds' grace
 SLOWEST_BYTES_PER_SECOND = 32 << 10
@@ -92,7 +92,7 @@ async def in_pieces(send: Send, body: bytes | memoryview, more: bool) -> None:
         last = start + PIECE_BYTES >= len(body)
         piece: Message = {
             "type": "http.response.body",
-            "body": bytes(view[start : start + PIECE_BYTES]),
+            "body": view[start : start + PIECE_BYTES],
             "more_body": more or not last,
         }
         try:

@@ -58,6 +58,8 @@ class Route(APIRoute):
             try:
                 return await inner(request)
             except RequestValidationError as fault:
+                if takes_json and not await request.body():
+                    raise malformed("the body is empty; a JSON object is required") from None
                 raise _refusal(fault, body.field_info.annotation if body else None) from None
 
         return handle
@@ -98,6 +100,7 @@ def _refuse_unknown(request: Request, names: frozenset[str]) -> None:
 
 
 def _refuse_other_media(request: Request) -> None:
+    refuse_coded(request)
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if (
         media
@@ -107,6 +110,14 @@ def _refuse_other_media(request: Request) -> None:
         raise Problem(415, "media_type", f"send application/json; got {media[:80]}")
     if not media:
         raise Problem(415, "media_type", "send the body as Content-Type: application/json")
+
+
+def refuse_coded(request: Request) -> None:
+    """Refuse a compressed body (RFC 9110 §8.4): a small one may grow without bounds."""
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        says = f"the body is sent with Content-Encoding: {coding[:40]}; send it as it is"
+        raise Problem(415, "media_type", says, headers={"Accept-Encoding": "identity"})
 
 
 def _refusal(fault: RequestValidationError, model: object) -> HTTPException:

@@ -28,6 +28,8 @@ class Plan:
     job: specs.Job
     members: tuple[Any, ...]
     estimate: specs.Estimate
+    #: the member that takes most memory
+    largest: int = 0
 
     @property
     def is_study(self) -> bool:
@@ -46,11 +48,18 @@ class Plan:
 
     @property
     def pointer(self) -> str:
-        """The field of the body that memory hangs on most; a member's fields are those of the study's base."""
+        """The field of the body that memory hangs on most."""
         largest = self.estimate.largest
-        if self.is_study and largest.startswith("/spec/"):
-            return "/spec/base" + largest.removeprefix("/spec")
-        return largest
+        return self.place_of(self.largest, largest.removeprefix("/spec")) if self.members else largest
+
+    def place_of(self, member: int, pointer: str) -> str:
+        """The pointer into the body to what says the field at `pointer` of a member's spec."""
+        spec = self.job.spec
+        if isinstance(spec, specs.SweepSpec):
+            return "/spec" + spec.place_of(member, pointer)
+        if isinstance(spec, specs.DuelSpec) and pointer == "/data/samples":
+            return f"/spec/samples/{spec.samples.index(self.members[member].spec.data.samples)}"
+        return f"/spec/base{pointer}"
 
 
 def plan(body: Any) -> Plan:
@@ -65,7 +74,9 @@ def plan(body: Any) -> Plan:
         members = tuple(studies.members(job.spec))
     except ValidationError as fault:
         raise Refused(_of_a_member(fault)) from None
-    return Plan(job, members, specs.combined(specs.estimate(member.spec) for member in members))
+    estimates = [specs.estimate(member.spec) for member in members]
+    largest = max(range(len(members)), key=lambda place: estimates[place].memory_bytes, default=0)
+    return Plan(job, members, specs.combined(estimates), largest)
 
 
 def _of_a_member(fault: ValidationError) -> Iterator[Fault]:
@@ -80,7 +91,7 @@ def check(connection: Connection, config: Config, project: str, planned: Plan) -
 
     Raises 422 with pointers.
     """
-    faults = [*_unknown(connection, project, planned.job)]
+    faults = [*_unknown(connection, project, planned)]
     faults = faults or [*_misfits(connection, project, planned)]
     if faults:
         raise Refused(faults)
@@ -111,10 +122,16 @@ def _missing(job: specs.Job, id_: str) -> Fault:
     return Fault(where, f"no job {id_!r} in this project")
 
 
-def _unknown(connection: Connection, project: str, job: specs.Job) -> Iterator[Fault]:
+def _unknown(connection: Connection, project: str, planned: Plan) -> Iterator[Fault]:
     """Jobs, data sets and snapshots that the body names and this project does not have."""
+    job = planned.job
     after = [(f"/after/{place}", "jobs", id_) for place, id_ in enumerate(job.after)]
-    for pointer, table, id_ in (*after, *_named(specs.dump(job.spec), "/spec")):
+    swept = [
+        (planned.place_of(place, "/data/dataset"), "datasets", spec.data.dataset)
+        for place, spec in _uploaded(planned)
+    ]
+    named = swept if isinstance(job.spec, specs.SweepSpec) else _named(specs.dump(job.spec), "/spec")
+    for pointer, table, id_ in (*after, *named):
         query = text(f"SELECT 1 FROM {table} WHERE id = :id AND project_id = :project")  # noqa: S608 - three constants
         if connection.execute(query, {"id": id_, "project": project}).first() is None:
             yield Fault(pointer, f"no {table.rstrip('s')} {id_!r} in this project")
@@ -138,15 +155,31 @@ def _named(value: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
 
 def _misfits(connection: Connection, project: str, planned: Plan) -> Iterator[Fault]:
     """Where an uploaded data set is not what the body makes of it."""
-    base = getattr(planned.job.spec, "base", None)
-    spec, pointer = (planned.job.spec, "/spec") if base is None else (base, "/spec/base")
-    data = getattr(spec, "data", None)
-    if isinstance(data, UPLOADED):
-        facts = datasets.get(connection, project, data.dataset)["meta"]
-        for at, says in uploaded.data_faults(data, facts):
-            yield Fault(f"{pointer}/data{at}", says)
-        for at, says in uploaded.model_faults(getattr(spec, "model", None), facts):
-            yield Fault(f"{pointer}/model{at}", says)
+    told = set()
+    for place, spec in _uploaded(planned):
+        facts = datasets.get(connection, project, spec.data.dataset)["meta"]
+        below = [(f"/data{at}", says) for at, says in uploaded.data_faults(spec.data, facts)]
+        below += [(f"/model{at}", says) for at, says in uploaded.model_faults(getattr(spec, "model", None), facts)]
+        for at, says in below:
+            pointer = planned.place_of(place, at) if planned.is_study else f"/spec{at}"
+            if pointer not in told:
+                told.add(pointer)
+                yield Fault(pointer, says)
+
+
+def _uploaded(planned: Plan) -> list[tuple[int, Any]]:
+    """The specs that train on uploaded data: the job's own, its base, or those of a sweep that differ in data or model."""
+    spec = planned.job.spec
+    if not isinstance(spec, specs.SweepSpec):
+        found = [(0, getattr(spec, "base", spec))]
+    else:
+        different = {
+            repr((member.spec.data, member.spec.model)): (place, member.spec)
+            for place, member in reversed(list(enumerate(planned.members)))
+            if isinstance(member.spec.data, UPLOADED)
+        }
+        found = sorted(different.values(), key=lambda one: one[0])
+    return [(place, one) for place, one in found if isinstance(getattr(one, "data", None), UPLOADED)]
 
 
 def _check_memory(connection: Connection, config: Config, planned: Plan) -> None:

@@ -15,6 +15,7 @@ from fastapi import Request
 
 from api.lab import Lab
 from api.problems import Fault, Problem, Refused
+from api.routing import refuse_coded
 
 AT_ONCE = 4
 WRITE_BYTES = 1 << 20
@@ -33,6 +34,7 @@ class Upload:
 @asynccontextmanager
 async def received(request: Request, lab: Lab) -> AsyncIterator[Upload]:
     """The request's body as a file that is gone when this ends. Raises 400, 413, 415, 503."""
+    refuse_coded(request)
     media = request.headers.get("content-type", "application/octet-stream").lower()
     if media.startswith(_REFUSED_MEDIA):
         raise Problem(

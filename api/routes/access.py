@@ -85,7 +85,11 @@ async def set_quotas(lab: TheLab, who: Admin, project_id: Id, body: QuotaBody) -
     "/v1/keys", **answers(409, body=True, model=NewKeyReply, status=201, says="The key, shown this once.")
 )
 async def create_key(lab: TheLab, who: Admin, body: KeyBody, key: IdempotencyKey = None) -> Response:
-    """Make a key of this project, or for the operator of any. Only a hash of it is kept."""
+    """Make a key of this project, or for the operator of any. Only a hash of it is kept.
+
+    Sent again under its `Idempotency-Key`, the first reply with its secret is given by the process that made it, while
+    that lives; afterwards, and by other processes, `409` of type `secret_shown`: revoke that key and make another.
+    """
 
     def work(connection: Connection) -> Made:
         project = _project(connection, who, body.project)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.auth import Reader, Submitter
 from api.documented import answers, immutably
 from api.lab import TheLab
-from api.models import DatasetReply, Page
+from api.models import DatasetReply, Page, Shown
 from api.once import Asked, IdempotencyKey, Made, lasting
 from api.replies import Cursor, Id, Limit, immutable, text_page
 from api.routing import router
@@ -32,7 +32,7 @@ async def upload_dataset(
     request: Request,
     lab: TheLab,
     who: Submitter,
-    name: Annotated[str, Query(min_length=1, max_length=200, description="for people")] = "data set",
+    name: Annotated[Shown, Query(min_length=1, max_length=200, description="for people")] = "data set",
     format: Annotated[  # noqa: A002 - the contract's word
         Format | None, Query(description="told from the content when left out")
     ] = None,

@@ -54,10 +54,10 @@ async def create_webhook(
         made, secret = webhooks.create(connection, who.project, body.url, list(dict.fromkeys(body.events)))
         found = webhooks.get(connection, who.project, made)
         assert found is not None
-        return Made(201, {}, dumps(dict(found) | {"secret": secret}))
+        return Made(201, {"Location": f"/v1/webhooks/{made}"}, dumps(dict(found) | {"secret": secret}))
 
     said = body.model_dump()
-    return await lab.write(once, who.project, key, "POST /v1/webhooks", said, work, secret=True)
+    return await lab.write(once, who.project, key, "POST /v1/webhooks", said, work)
 
 
 @routes.get("/v1/webhooks", **answers(model=Page[WebhookReply], says="One page, newest first."))

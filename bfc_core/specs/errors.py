@@ -179,7 +179,7 @@ def _detail(item: Any, root: type[BaseModel] | None) -> str:
         words = (
             f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         )
-        return f"{context['actual_length']} entries; accepted: {words}"
+        return f"{context['actual_length'] or len(value):,} entries; accepted: {words}"
     if kind in ("string_too_long", "string_too_short"):
         words = (
             f"at most {context['max_length']}"

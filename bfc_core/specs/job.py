@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from bfc_core.specs.errors import Fault, SpecError, faults_of
-from bfc_core.specs.scalars import Exact, JobId, Spec, refuse
+from bfc_core.specs.errors import Fault, SpecError, escape, faults_of
+from bfc_core.specs.scalars import UNPRINTABLE, Exact, JobId, Spec, printable, refuse
 from bfc_core.specs.study import CorrectionSpec, StudySpec, SweepSpec
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
@@ -36,7 +36,7 @@ class Envelope(Spec):
     """What every job carries besides its spec."""
 
     name: Annotated[str, Field(strict=True, max_length=200)] = ""
-    """For people; any text without control characters."""
+    """For people; any printable text, kept as it is sent."""
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = Field(default_factory=dict)
     """For finding jobs again."""
     priority: Annotated[int, Field(strict=True, ge=-100, le=100)] = 0
@@ -50,17 +50,15 @@ class Envelope(Spec):
     @field_validator("name")
     @classmethod
     def _printable(cls, name: str) -> str:
-        if any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
-            refuse(
-                [("", "control characters or lone surrogates; accepted: printable text up to 200 characters")]
-            )
+        if not printable(name):
+            refuse([("", f"{UNPRINTABLE}; accepted: printable text up to 200 characters")])
         return name
 
     @field_validator("labels")
     @classmethod
     def _storable(cls, labels: dict[str, str]) -> dict[str, str]:
-        refuse([(f"/{key}", "control characters; accepted: printable text up to 256 characters")
-                for key, value in labels.items() if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in value)])  # fmt: skip
+        says = f"{UNPRINTABLE}; accepted: printable text up to 256 characters"
+        refuse([(f"/{escape(key)}", says) for key, value in labels.items() if not printable(value)])
         return labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
@@ -48,6 +49,19 @@ class Spec(BaseModel):
     def example(cls) -> dict[str, Any]:
         """A valid example of this word, for the catalog: by default its own defaults."""
         return cls().model_dump(mode="json")
+
+
+#: what turns the direction of the text around it, or breaks its line
+_TURNING = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+UNPRINTABLE = "control characters, lone surrogates or marks that turn the direction of the text around them"
+
+
+def printable(text: str) -> bool:
+    """Whether text may be shown beside other text: it holds nothing of `UNPRINTABLE`. Kept as it came, not normalised."""
+    if text.isascii():
+        return text.isprintable()
+    return not any(letter in _TURNING or unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
 
 
 def said(body: Any, *path: str) -> Any:

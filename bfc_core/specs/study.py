@@ -265,6 +265,15 @@ class SweepSpec(Spec):
             yield point, TrainSpec.model_validate(placed(body, point))
 
 
+    def place_of(self, index: int, pointer: str) -> str:
+        """The pointer below this sweep to what says the field at `pointer` of the spec of the point `index`."""
+        for path, values in reversed(self.grid.items()):
+            index, at = divmod(index, len(values))
+            if _on(pointer, path):
+                return f"/grid/{_escaped(path)}/{at}"
+        return f"/base{pointer}"
+
+
 def sparse(model: Spec) -> dict[str, Any]:
     """What was set, and the kinds: so that changing one field lets the defaults that hang on it follow."""
     body: dict[str, Any] = {}
@@ -327,10 +336,14 @@ def _grid_faults(body: dict[str, Any], grid: dict[str, list[Any]]) -> Iterator[t
     for path, values in grid.items():
         others = [other for other in grid if other != path]
         for i, value in enumerate(values):
-            at = f"/{path.replace('~', '~0').replace('/', '~1')}/{i}"
+            at = f"/{_escaped(path)}/{i}"
             for pointer, fault in _faults_of(body, {**first, path: value}, path):
                 if _on(pointer, path) or not any(_on(pointer, other) for other in others):
                     yield at, fault
+
+
+def _escaped(path: str) -> str:
+    return path.replace("~", "~0").replace("/", "~1")
 
 
 def _on(pointer: str, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from bfc_core import specs
@@ -42,6 +43,10 @@ class Duel:
 
     def members(self) -> list[Member]:
         """The deep learner, trained jointly, and every baseline on both inputs; at every N and seed."""
+        return list(self._members)
+
+    @cached_property
+    def _members(self) -> list[Member]:
         spec = self.spec
         against = tuple(specs.LEARNERS) if spec.against is None else spec.against
         deep = [self._deep(count, index) for count in spec.samples for index in range(spec.seeds)]
@@ -87,7 +92,7 @@ class Duel:
         return Result({**found, **summary}, tables)
 
     def unanswered(self) -> list[dict[str, Any]]:
-        shallow = any(member.labels["group"] == "shallow" for member in self.members())
+        shallow = any(member.labels["group"] == "shallow" for member in self._members)
         return (
             []
             if shallow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -72,6 +73,38 @@ FAULTS: list[tuple[str, Any, str, str]] = [
         "",
     ),
     ("control characters", {"kind": "train", "spec": {}, "name": "a\u0000b"}, "/name", ""),
+    ("text turned round", {"kind": "train", "spec": {}, "name": "png.\u202eexe"}, "/name", "printable"),
+    ("escapes", {"kind": "train", "spec": {}, "labels": {"a/b": "\x1b[31m"}}, "/labels/a~1b", "printable"),
+    (
+        "many labels",
+        {"kind": "train", "spec": {}, "labels": {str(i): "" for i in range(1000)}},
+        "/labels",
+        "1,000 entries; accepted: at most 64",
+    ),
+    (
+        "a point too big",
+        {"kind": "sweep", "spec": {"base": {}, "grid": {"model.width": [8, 30_000], "seed": [0, 1]}}},
+        "/spec/grid/model.width/1",
+        "memory",
+    ),
+    (
+        "points of unknown data",
+        {
+            "kind": "sweep",
+            "spec": {
+                "base": {"data": {"kind": "arrays", "dataset": "ds_01hzy3v7k2q8s4t6w9x0"}, "model": {"kind": "mlp"}},
+                "grid": {"data.dataset": ["ds_01hzy3v7k2q8s4t6w9x1", "ds_01hzy3v7k2q8s4t6w9x2"]},
+            },
+        },
+        "/spec/grid/data.dataset/0",
+        "no dataset",
+    ),
+    (
+        "a size of a duel too big",
+        {"kind": "study", "spec": {"kind": "duel", "base": {}, "seeds": 1, "samples": [500, 10**7]}},
+        "/spec/samples/1",
+        "memory",
+    ),
 ]
 
 
@@ -126,7 +159,8 @@ BROKEN = {
     "deep": b"[" * 100_000,
     "deep and whole": b'{"a":' * 200 + b"1" + b"}" * 200,
     "many digits": b'{"kind": "train", "spec": {"seed": ' + b"9" * 10_000 + b"}}",
-    "empty": b" ",
+    "empty": b"",
+    "blank": b" ",
 }
 
 
@@ -151,6 +185,11 @@ def test_a_body_is_bounded(api: httpx.Client) -> None:
 def test_other_media_types_are_415(api: httpx.Client) -> None:
     refused(api.post(JOBS, content=b"{}", headers={"Content-Type": "text/plain"}), 415)
     refused(api.post(JOBS, data={"kind": "train"}), 415)
+    coded = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    reply = api.post(JOBS, content=gzip.compress(b" " * 100_000), headers=coded)
+    assert "gzip" in refused(reply, 415)["detail"]
+    assert reply.headers["accept-encoding"] == "identity"
+    refused(api.post("/v1/datasets", content=b"x", headers={"Content-Encoding": "br"}), 415)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +200,7 @@ def test_other_media_types_are_415(api: httpx.Client) -> None:
         ("limit=501", "/limit", "500"),
         ("limit=x", "/limit", "integer"),
         ("cursor=%00", "/cursor", "NUL"),
-        ("cursor=job", "/cursor", "match"),
+        ("cursor=job", "/cursor", "`next` of the page before"),
         ("state=runing", "/state/0", "running"),
         ("label=nocolon", "/label", "key:value"),
         ("created_after=yesterday", "/created_after", "date"),
@@ -185,8 +224,16 @@ def test_text_that_postgres_cannot_hold_is_refused_not_a_fault(api: httpx.Client
     )
 
 
+def test_very_many_faults_are_counted_not_listed(api: httpx.Client) -> None:
+    body = {f"f{i}": 0 for i in range(500)}
+    for path in (JOBS, "/v1/keys"):
+        errors = refused(api.post(path, json={**body, "kind": "train"} if path == JOBS else body), 422)["errors"]
+        assert len(errors) == 201
+        assert errors[-1] == {"pointer": "", "detail": "300 more faults like these are not listed"}
+
+
 def test_names_in_any_script_come_back_as_they_were(api: httpx.Client) -> None:
-    name = "Ångström ‮reversed‬ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 é é <script>alert(1)</script>"
+    name = "Ångström עברית 👩‍🔬 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 e\u0301 é <script>alert(1)</script>"
     made = api.post(JOBS, json={"kind": "train", "name": name, "spec": {}}).json()
     assert made["name"] == name
     assert api.get(JOBS, params={"name": name}).json()["items"][0]["id"] == made["id"]
