@@ -254,7 +254,7 @@ class QuadraticStack:
         return found
 
     def _draw(self, row: int, layers: Sequence[int], stage: int) -> dict[str, Tensor]:
-        """Float64 blocks of `layers`; W_l ~ N(0, k/(m·fan-in)), c_l = 0, v_l = 0 but for the wide parametrisations."""
+        """Float64 blocks of `layers`; W_l ~ N(0, k/(m·fan-in)), c_l = 0, v_l ~ N(0, 1/p) (mean_field, mup: 1/p²)."""
         seed = specs.seeds(self.specs[row].seed).init
         found: dict[str, Tensor] = {}
         for layer in layers:
@@ -270,17 +270,11 @@ class QuadraticStack:
             found[f"c{layer}"] = torch.zeros(self.width)
         if self.signed:
             v = torch.randn(self.expanded, generator=generator, dtype=torch.float64)
-            found[f"v{layer}"] = v * (
-                self._deviation(f"v{layer}") / self.weight_scale(f"v{layer}") * SIGNED_SPREAD
-            )
+            found[f"v{layer}"] = v * (self._deviation(f"v{layer}") / self.weight_scale(f"v{layer}"))
         return found
 
     def _move(self, block: Tensor) -> Tensor:
         return block.to(self.device, self.dtype)
-
-
-#: Initial read-outs are drawn this much smaller than 1/√p, so that the first outputs are small against y.
-SIGNED_SPREAD = 0.1
 
 
 @deed(QuadraticDensenet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -36,6 +37,18 @@ class Synthetic(Spec):
 def default_gap(fields: dict[str, Any]) -> tuple[float, ...]:
     """α_l = (−.7)^(l−2): the gap of SCIENCE §6, whatever the number of levels."""
     return tuple(round((-0.7) ** i, 6) for i in range(fields.get("levels", 3) - 1))
+
+
+#: A target whose largest coefficient is smaller drowns in the rounding of float32.
+SMALLEST_COEFFICIENT = 1e-6
+
+
+def _lost_in_rounding(coefficients: Sequence[float]) -> list[tuple[str, str]]:
+    """The fault of a target that is all but constant."""
+    largest = max(abs(value) for value in coefficients)
+    accepted = f"accepted: one of at least {SMALLEST_COEFFICIENT:g}"
+    says = f"the largest magnitude is {largest:g}, lost in rounding; {accepted}"
+    return [("", says)] if largest < SMALLEST_COEFFICIENT else []
 
 
 class Hierarchical(Synthetic):
@@ -92,6 +105,7 @@ class Hierarchical(Synthetic):
             )
         if all(value == 0 for value in gap):
             refuse([("", "every entry is 0, so the target is constant; accepted: at least one other than 0")])
+        refuse(_lost_in_rounding(gap))
         return gap
 
 
@@ -139,6 +153,11 @@ class Staircase(Monomials):
         monomials = info.data.get("monomials")
         if value is not None and monomials is not None and len(value) != len(monomials):
             refuse([("", f"{len(value)} coefficients for {len(monomials)} monomials; accepted: one each")])
+        if value is not None and monomials is not None:
+            sums: dict[frozenset[int], float] = {}
+            for monomial, coefficient in zip(monomials, value, strict=True):
+                sums[frozenset(monomial)] = sums.get(frozenset(monomial), 0.0) + coefficient
+            refuse(_lost_in_rounding(list(sums.values())))
         return value
 
 
@@ -219,6 +238,7 @@ class MultiIndex(Synthetic):
         if not links or (dim is not None and len(links) > dim):
             faults.append(("", f"{len(links)} directions; accepted: 1 to input_dim = {dim}"))
         refuse(faults)
+        refuse(_lost_in_rounding([coefficient for link in links for coefficient in link[1:]]))
         return links
 
 

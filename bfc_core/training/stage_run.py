@@ -12,7 +12,7 @@ from torch import Tensor
 from bfc_core.learners.base import Weights
 from bfc_core.records import Metric, Progress, Record
 from bfc_core.training.checkpoints import Place, row_of, to_record
-from bfc_core.training.divergence import LOST, diverged, fastest_layer
+from bfc_core.training.divergence import LOST, diverged, fastest_layer, noise_factor
 from bfc_core.training.evaluation import Evaluation
 from bfc_core.training.feeds import AHEAD
 from bfc_core.training.gauge import Finding, Gauge
@@ -71,7 +71,10 @@ class StageRun:
         self._spent = time.process_time()
         self._lost: set[int] = set()
         variances = [teacher.variance for teacher in stack.teachers]
-        self._limits = LOST * torch.tensor(variances, dtype=torch.float64)
+        self._noise = [noise_factor(spec) for spec in stack.specs]
+        self._limits = (
+            LOST * torch.tensor(variances, dtype=torch.float64) * torch.tensor(self._noise, dtype=torch.float64)
+        )
 
     def run(self, clock: Clock, audience: Audience) -> Iterator[tuple[int, Record]]:
         """Trains the stage to its end; yields only between two updates."""
@@ -214,7 +217,7 @@ class StageRun:
         """Failures of the rows whose last update left no network: its loss would be read at the next one."""
         for i, finding in enumerate(findings):
             relative = finding.relative_test_error
-            if i not in self._lost and relative is not None and not relative < LOST:
+            if i not in self._lost and relative is not None and not relative < LOST * self._noise[i]:
                 self._lost.add(i)
                 variance = self.stack.teachers[i].variance
                 yield from self._fail(i, done, "test error", relative * variance)
@@ -223,7 +226,7 @@ class StageRun:
         stack, node = self.stack, self.rows[row].node
         layer = fastest_layer(stack.learner, row_of(stack.program.weights(), row), row_of(stack.before, row))
         variance = stack.teachers[row].variance
-        failure = diverged(node.offset + done, what, error, variance, layer, node.stage)
+        failure = diverged(node.offset + done, what, error, variance, layer, node.stage, node.spec)
         for member in self.rows[row].listeners(done):
             member.live = False
             yield member.slot, failure
