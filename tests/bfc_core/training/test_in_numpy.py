@@ -137,5 +137,5 @@ def drawn(spec: TrainSpec, signed: bool) -> tuple[HierarchicalTeacher, dict[int,
         w[f"W{level}"] = normal * math.sqrt(K / (M * fan))
         if signed:
             v = torch.randn(p, generator=generator, dtype=torch.float64).numpy()
-            w[f"v{level}"] = 0.1 * v / math.sqrt(p)
+            w[f"v{level}"] = v / math.sqrt(p)
     return teacher, r, {**w, "c3": np.zeros(M), "b": np.zeros(())}
