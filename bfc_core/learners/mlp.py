@@ -151,6 +151,7 @@ class MlpStack:
             gain = 1.0 if layer == 1 else self.gain
             entries = 1.0 if self.parametrisation in ("ntk", "mean_field") else 1 / math.sqrt(fan)
             head = 1.0 if self.parametrisation in ("ntk", "mean_field") else 1 / math.sqrt(self.width)
+            head /= max(1.0, self.output_scale)
             w = torch.randn(self.width, fan, generator=generator, dtype=torch.float64)
             a = torch.randn(self.output_dim, self.width, generator=generator, dtype=torch.float64)
             found |= {

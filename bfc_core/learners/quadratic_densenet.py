@@ -270,7 +270,8 @@ class QuadraticStack:
             found[f"c{layer}"] = torch.zeros(self.width)
         if self.signed:
             v = torch.randn(self.expanded, generator=generator, dtype=torch.float64)
-            found[f"v{layer}"] = v * (self._deviation(f"v{layer}") / self.weight_scale(f"v{layer}"))
+            scale = self.weight_scale(f"v{layer}") * max(1.0, self.output_scale)
+            found[f"v{layer}"] = v * (self._deviation(f"v{layer}") / scale)
         return found
 
     def _move(self, block: Tensor) -> Tensor:

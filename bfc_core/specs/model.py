@@ -27,7 +27,8 @@ class QuadraticDensenet(Spec):
     parametrisation: Parametrisation = "standard"
     """How initial weights and rates scale with width."""
     output_scale: Positive = 1.0
-    """Factor on the output (the loss is divided by its square): large is lazy, small is rich."""
+    """Factor on the output (the loss is divided by its square): large is lazy, small is rich. Above 1 trained read-outs
+    start divided by it, so that the first outputs keep their size."""
 
 
 class Mlp(Spec):
@@ -43,7 +44,8 @@ class Mlp(Spec):
     parametrisation: Parametrisation = "standard"
     """How initial weights and rates scale with width."""
     output_scale: Positive = 1.0
-    """Factor on the output (the loss is divided by its square): large is lazy, small is rich."""
+    """Factor on the output (the loss is divided by its square): large is lazy, small is rich. Above 1 trained read-outs
+    start divided by it, so that the first outputs keep their size."""
 
 
 class Convolutional(Spec):

@@ -107,4 +107,4 @@ def test_the_larger_the_output_scale_the_less_the_weights_move() -> None:
         records = alone(small(steps=400, probes=[{"kind": "movement"}], model=model, optimizer=sgd))
         moved.append(max(one.value for one in records if isinstance(one, Metric) and one.key == "movement"))
     assert moved[0] > 5 * moved[1]
-    assert moved[1] > 1.5 * moved[2]
+    assert moved[1] > 5 * moved[2]
