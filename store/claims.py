@@ -19,6 +19,15 @@ from store.states import LEASED
 # one stands behind as many running jobs as heads before it: whoever finds the first taken goes to the next project.
 HEADS = 16
 
+# Whether a worker can take job j. As a CASE, of which the planner believes that it holds for every second row: of
+# the conditions one by one it believes that hardly a row passes, and sorts a project's whole queue for a few heads.
+FITS = """CASE WHEN (j.not_before IS NULL OR j.not_before <= now())
+                AND j.device IN ('auto', :class, :device) AND coalesce(j.device_class, :class) = :class
+                AND j.memory_bytes <= :memory AND (:class = 'cpu' OR j.device_memory_bytes <= :device_memory)
+                AND (j.pack_id IS NULL OR NOT EXISTS (
+                     SELECT 1 FROM jobs e WHERE e.pack_id = j.pack_id AND e.slot < j.slot AND e.state = 'queued'))
+              THEN true ELSE false END"""
+
 CLAIM = text(f"""
     WITH load AS (
         SELECT project_id, count(DISTINCT coalesce(pack_id, id)) AS running FROM jobs
@@ -30,40 +39,37 @@ CLAIM = text(f"""
           LEFT JOIN quotas q ON q.project_id = p.id AND q.name = 'running_jobs'
          CROSS JOIN LATERAL (
             SELECT j.id, j.priority, row_number() OVER (ORDER BY j.priority DESC, j.id) - 1 AS place FROM jobs j
-             WHERE j.project_id = p.id AND j.state = 'queued'
-               AND (j.not_before IS NULL OR j.not_before <= now())
-               AND j.device IN ('auto', :class, :device) AND coalesce(j.device_class, :class) = :class
-               AND j.memory_bytes <= :memory AND (:class = 'cpu' OR j.device_memory_bytes <= :device_memory)
-               AND (j.pack_id IS NULL OR NOT EXISTS (
-                    SELECT 1 FROM jobs e WHERE e.pack_id = j.pack_id AND e.slot < j.slot AND e.state = 'queued'))
+             WHERE j.project_id = p.id AND j.state = 'queued' AND {FITS}
              ORDER BY j.priority DESC, j.id LIMIT {HEADS}) AS head
          WHERE (q.amount IS NULL OR coalesce(load.running, 0) < q.amount)
            AND NOT EXISTS (
                SELECT 1 FROM quotas s WHERE s.project_id = p.id AND s.name = 'snapshot_bytes'
                   AND s.amount <= (SELECT coalesce(sum(bytes), 0) FROM snapshots WHERE project_id = p.id))
+         ORDER BY head.priority DESC, coalesce(load.running, 0) + head.place, p.claimed_at, head.id
     ), picked AS (
-        SELECT j.id, j.pack_id, j.project_id FROM jobs j JOIN heads ON heads.id = j.id
+        SELECT j.id, j.pack_id, j.project_id FROM heads JOIN jobs j ON j.id = heads.id
          WHERE j.state = 'queued'
-         ORDER BY heads.priority DESC, heads.running, heads.claimed_at, j.id
+         ORDER BY heads.priority DESC, heads.running, heads.claimed_at, heads.id
          LIMIT 1 FOR UPDATE OF j SKIP LOCKED
     ), turn AS (
         UPDATE projects SET claimed_at = clock_timestamp() WHERE id IN (
             SELECT p.id FROM projects p JOIN picked ON picked.project_id = p.id FOR NO KEY UPDATE OF p SKIP LOCKED)
+    ), claimed AS (
+        UPDATE jobs j SET state = 'running', reason = 'claimed', attempt = attempt + 1, epoch = epoch + 1,
+               worker_id = :worker, lease_until = clock_timestamp() + make_interval(secs => :lease), not_before = NULL,
+               device_class = coalesce(device_class, :class), threads = coalesce(threads, :threads),
+               dtype = coalesce(dtype, spec ->> 'dtype')
+          FROM picked WHERE (j.id = picked.id OR j.pack_id = picked.pack_id) AND j.state = 'queued'
+        RETURNING j.id, j.project_id, j.parent_id, j.kind, j.spec, j.spec_hash, j.epoch, j.attempt, j.pack_id, j.slot,
+                  j.limits, j.run_seconds, j.origin_snapshot_id, j.device_class, j.dtype, j.threads, j.trace_id, j.mark,
+                  j.memory_bytes, j.progress_done, j.progress_total, j.progress_unit
+    ), begun AS (
+        INSERT INTO attempts (job_id, epoch, number, worker_id, worker_name, device, from_step)
+        SELECT claimed.id, claimed.epoch, claimed.attempt, w.id, w.name, w.device,
+               (SELECT max(step) FROM checkpoints c WHERE c.job_id = claimed.id)
+          FROM claimed JOIN workers w ON w.id = :worker
     )
-    UPDATE jobs j SET state = 'running', reason = 'claimed', attempt = attempt + 1, epoch = epoch + 1,
-           worker_id = :worker, lease_until = clock_timestamp() + make_interval(secs => :lease), not_before = NULL,
-           device_class = coalesce(device_class, :class), threads = coalesce(threads, :threads),
-           dtype = coalesce(dtype, spec ->> 'dtype')
-      FROM picked WHERE (j.id = picked.id OR j.pack_id = picked.pack_id) AND j.state = 'queued'
-    RETURNING j.id, j.project_id, j.parent_id, j.kind, j.spec, j.spec_hash, j.epoch, j.attempt, j.pack_id, j.slot,
-              j.limits, j.run_seconds, j.origin_snapshot_id, j.device_class, j.dtype, j.threads, j.trace_id, j.mark,
-              j.memory_bytes, j.progress_done, j.progress_total, j.progress_unit""")
-
-BEGIN = text("""
-    INSERT INTO attempts (job_id, epoch, number, worker_id, worker_name, device, from_step)
-    SELECT j.id, j.epoch, j.attempt, j.worker_id, w.name, w.device,
-           (SELECT max(step) FROM checkpoints c WHERE c.job_id = j.id)
-      FROM jobs j JOIN workers w ON w.id = j.worker_id WHERE j.id = ANY(:ids)""")
+    SELECT * FROM claimed""")
 
 # Everything past the last checkpoint is unmade: the attempt will make it again, with the same bits.
 MARKS = """
@@ -183,11 +189,9 @@ def claim(connection: Connection, room: Room, lease_seconds: float) -> list[Clai
         },
     ).mappings()
     claimed = sorted((Claimed(**row) for row in rows), key=lambda one: one.slot or 0)
-    if claimed:
-        connection.execute(BEGIN, {"ids": [one.id for one in claimed]})
-        again = [one.id for one in claimed if one.attempt > 1]
-        if again:
-            rewind(connection, again)
+    again = [one.id for one in claimed if one.attempt > 1]
+    if again:
+        rewind(connection, again)
     return claimed
 
 

@@ -130,7 +130,7 @@ def _verdict(
     """The state that follows, its error, and the reason told."""
     if row.state == "cancelling":
         return "cancelled", None, "its process is gone"
-    limit = int(row.limits.get("attempts") or DEFAULT_ATTEMPTS)
+    limit = _attempts(row)
     match ending.outcome:
         case "succeeded":
             return "succeeded", None, None
@@ -168,6 +168,15 @@ def _out_of_memory() -> dict[str, Any]:
         "message": f"its process ran out of memory {MEMORY_KILLS} times",
         "hint": "make the job smaller, or raise limits.memory_bytes where the worker has more",
     }
+
+
+def _attempts(row: Row[Any]) -> int:
+    return int(row.limits.get("attempts") or DEFAULT_ATTEMPTS)
+
+
+def exhausted(row: Row[Any]) -> bool:
+    """True when one more lost attempt is the last that the job's limits allow."""
+    return bool(row.lost_attempts + 1 >= _attempts(row))
 
 
 def _exhausted(attempts: int, ending: Ending) -> dict[str, Any]:

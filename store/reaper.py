@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy import Connection, text
 
-from store.endings import Ending, end
+from store.endings import LONGEST_WAIT_SECONDS, Ending, end, exhausted
 from store.settle import count_members, lock_parents
 from store.workers import PRESENCE
 
@@ -16,7 +16,8 @@ MISSED_BEATS = 2
 # A lapsed lease; or missed beats of a holder whose connection is gone as well. A stopped or starved worker
 # keeps its connection and so its whole lease; just after a restart of the database nobody has one.
 LAPSED = text("""
-    SELECT j.id, j.kind, j.epoch, w.name AS worker, j.lease_until < clock_timestamp() AS lapsed
+    SELECT j.id, j.kind, j.epoch, j.lost_attempts, j.limits, w.name AS worker,
+           j.lease_until < clock_timestamp() AS lapsed
       FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
      WHERE j.state IN ('running', 'pausing', 'cancelling') AND j.lease_until IS NOT NULL
        AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => :settle)
@@ -36,7 +37,9 @@ STILL = text("""
      ORDER BY id FOR UPDATE SKIP LOCKED""")
 
 LOST_CONCLUSION = text("""
-    UPDATE jobs SET epoch = epoch + 1, worker_id = NULL, lease_until = NULL, lost_attempts = lost_attempts + 1
+    UPDATE jobs SET epoch = epoch + 1, worker_id = NULL, lease_until = NULL, lost_attempts = lost_attempts + 1,
+           not_before = CASE WHEN lost_attempts > 0 THEN clock_timestamp()
+                             + make_interval(secs => least(:longest, 2.0 ^ (lost_attempts - 1))) END
      WHERE id = ANY(:ids) RETURNING id""")
 
 
@@ -100,7 +103,7 @@ def reap(
     for row in rows:
         why = "its lease lapsed" if row.lapsed else "its connection was lost"
         said = f"worker {row.worker or 'unknown'} fell silent: {why}"
-        if row.kind in ("study", "sweep"):
+        if row.kind in ("study", "sweep") and not exhausted(row):
             conclusions.append(row.id)
         else:
             endings.append(Ending(row.id, row.epoch, "lost", reason=said, detail={"reason": said}))
@@ -131,5 +134,5 @@ def _conclude_again(connection: Connection, ids: list[str]) -> dict[str, str]:
                  WHERE job_id = ANY(:ids) AND ended_at IS NULL"""),
         {"ids": ids},
     )
-    cancelled = connection.execute(LOST_CONCLUSION, {"ids": ids}).scalars()
-    return dict.fromkeys(cancelled, "running")
+    again = connection.execute(LOST_CONCLUSION, {"ids": ids, "longest": LONGEST_WAIT_SECONDS}).scalars()
+    return dict.fromkeys(again, "running")

@@ -117,7 +117,8 @@ def retry(connection: Connection, project_id: str, job_id: str) -> None:
     missing = [
         row.id for row in rows if row.state == "cancelled" or (row.state == "failed" and not row.final)
     ]
-    _set(connection, [job_id], "waiting", BY_CLIENT, "conclude_due = false, error = NULL, cancel_at = NULL")
+    forgiven = "conclude_due = false, error = NULL, cancel_at = NULL, not_before = NULL, lost_attempts = 0"
+    _set(connection, [job_id], "waiting", BY_CLIENT, forgiven)
     _requeue(connection, missing, BY_CLIENT)
     _blame_again(connection, [*missing, job_id])
     count_members(connection, job_id)

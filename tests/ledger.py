@@ -58,7 +58,7 @@ class Ledger:
         return str(self.run(jobs.submit, self.project, job, members))
 
     def member_ids(self, study: str) -> dict[str, str]:
-        rows = self.all("SELECT member_key, id FROM jobs WHERE parent_id = :id", id=study)
+        rows = self.all("SELECT member_key, id FROM jobs WHERE parent_id = :id ORDER BY id", id=study)
         return {row.member_key: row.id for row in rows}
 
     def worker(self, **options: Any) -> claims.Room:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import DBAPIError
 
 from bfc_core import specs, studies
 from store import claims, endings, results, series
 from store.config import Config
-from store.engine import transact
+from store.engine import is_outage, transact
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +35,15 @@ def conclude(engine: Engine, config: Config, study: Row[Any]) -> None:
 
 def _ending(engine: Engine, study: Row[Any]) -> endings.Ending:
     try:
-        with engine.connect() as connection:
+        with engine.begin() as connection:
             rows = results.of_members(connection, study.id)
         outcomes = {row.member_key: _outcome(engine, row) for row in rows}
         result = studies.conclude(specs.load(study.kind, study.spec), outcomes)
         return endings.Ending(study.id, study.epoch, "succeeded", result=result)
     except Exception as error:
+        if isinstance(error, DBAPIError) and is_outage(error):
+            # No fault of the study's: its lease lapses, and it is concluded again.
+            raise
         log.exception("the study %s could not be concluded", study.id)
         said = {
             "code": "conclude_failed",

@@ -156,7 +156,7 @@ class Node:
     def _run(self, jobs: Sequence[claims.Claimed]) -> None:
         log.info("claimed %s", ", ".join(f"{job.id} (attempt {job.attempt})" for job in jobs))
         try:
-            with self.engine.connect() as connection:
+            with self.engine.begin() as connection:
                 marks, resume = briefing.marks_and_checkpoints(connection, jobs)
                 stored = {job.slot or 0: snapshots.stored_bytes(connection, job.id) for job in jobs}
                 told = briefing.frames(connection, jobs, resume, self.identity.device.torch_name)

@@ -124,7 +124,7 @@ class Pulse:
         node = self.node
         if node.state != "idle":
             return
-        with node.engine.connect() as connection:
+        with node.engine.begin() as connection:
             bells = outbox.unheard(connection)
         mine = [job for device_class, job in bells if device_class == node.identity.device.device_class]
         if not mine:

@@ -42,6 +42,7 @@ class Report:
     odd_steps: int = 0
     corrupt: int = 0
     different: int = 0
+    failed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,6 +57,7 @@ class Report:
             "odd_steps",
             "corrupt",
             "different",
+            "failed",
         )
         return sum(getattr(self, name) for name in names)
 

@@ -83,6 +83,26 @@ def test_a_conclusion_that_was_lost_is_made_by_another(ledger: Ledger) -> None:
     }
 
 
+def test_a_study_whose_every_conclusion_is_lost_fails_in_the_end_and_can_be_tried_again(ledger: Ledger) -> None:
+    study = ledger.study(Member("a", specs.TrainSpec()), limits={"attempts": 3})
+    (one,) = ledger.claim()
+    ledger.end(one, "succeeded", result=DONE)
+    for expected in ("running", "running", "failed"):
+        with ledger.engine.begin() as connection:
+            connection.execute(text("UPDATE jobs SET not_before = NULL"))
+        assert ledger.run(conclusions.claim, ledger.worker().worker_id, LEASE) is not None
+        silence(ledger, study, LEASE + 1)
+        assert reap(ledger) == {study: expected}
+        assert ledger.run(conclusions.due) == (expected == "running" and not waits(ledger, study))
+    assert ledger.one("SELECT error ->> 'code' AS code FROM jobs WHERE id = :id", id=study).code == "attempts_exhausted"
+    ledger.run(steps.retry, ledger.project, study)
+    assert ledger.run(conclusions.claim, ledger.worker().worker_id, LEASE).lost_attempts == 0
+
+
+def waits(ledger: Ledger, job: str) -> bool:
+    return bool(ledger.one("SELECT not_before > now() AS waits FROM jobs WHERE id = :id", id=job).waits)
+
+
 def test_long_silent_workers_are_buried_and_present_ones_are_not(ledger: Ledger) -> None:
     ledger.worker()
     with ledger.engine.begin() as connection:
