@@ -16,6 +16,9 @@ import numpy as np
 from bfc_core.measures.moments import Moments, centred, is_constant
 from bfc_core.measures.undefined import CONSTANT, NOT_FINITE, Array, Scalar, Undefined
 
+_BLOCK = 1 << 14
+"""Entries of Gram matrices whose products are summed in the matrices' own precision; beyond, in float64."""
+
 TOO_FEW = Undefined("debiased CKA needs at least 4 samples")
 NO_SIGNAL = Undefined("the debiased self-similarity is not positive: too few samples for it")
 
@@ -47,17 +50,25 @@ def cka_of_moments(pair: Moments) -> Scalar:
 class Stack:
     """Layers of one network on the same n inputs: their features, or all their Gram matrices.
 
-    ``features`` (n, D) centred, with the layers' ``sizes``; or ``grams`` (L, n * n) centred.
+    ``features`` (n, d_l) each, centred, with the layers' ``sizes``; or ``grams`` (L, n * n) centred.
     ``norms`` (n, L) is the diagonal of each centred Gram matrix; ``faults`` says which layers have
-    no similarity, and why.
+    no similarity, and why. ``single``: the features came in float32, so that Gram matrices of them,
+    each of unit trace, are kept in float32 too; sums over them stay in float64.
     """
 
     n: int
     sizes: tuple[int, ...]
     norms: Array
     faults: tuple[Undefined | None, ...]
-    features: Array | None = None
+    features: tuple[Array, ...] | None = None
     grams: Array | None = None
+    single: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What its matrices hold."""
+        grams = () if self.grams is None else (self.grams,)
+        return sum(part.nbytes for part in (*(self.features or ()), *grams))
 
     @classmethod
     def of_features(cls, layers: Sequence[Array]) -> Stack:
@@ -65,12 +76,13 @@ class Stack:
         n = _same_length(layers)
         with np.errstate(invalid="ignore", over="ignore"):
             parts = [centred(layer) for layer in layers]
-            scales = [float(np.square(layer, dtype=np.float64).sum()) for layer in layers]
-            norms = np.stack([np.square(part).sum(axis=1) for part in parts], axis=1)
+            norms = np.stack([np.einsum("ij,ij->i", part, part) for part in parts], axis=1)
+            scales = [_scale(layer, part) for layer, part in zip(layers, parts, strict=True)]
         faults = tuple(_fault(norms[:, i], scale) for i, scale in enumerate(scales))
         parts = [np.zeros_like(part) if fault else part for part, fault in zip(parts, faults, strict=True)]
         sizes = tuple(part.shape[1] for part in parts)
-        return cls(n, sizes, norms, faults, features=np.concatenate(parts, axis=1))
+        single = all(layer.dtype == np.float32 for layer in layers)
+        return cls(n, sizes, norms, faults, features=tuple(parts), single=single)
 
     @classmethod
     def of_grams(cls, layers: Sequence[Array]) -> Stack:
@@ -87,9 +99,30 @@ class Stack:
         """The same layers by their Gram matrices."""
         if self.features is None:
             return self
-        edges = np.cumsum(self.sizes)[:-1]
-        grams = np.stack([(z @ z.T).ravel() for z in np.split(self.features, edges, axis=1)])
-        return Stack(self.n, (self.n,) * len(self.sizes), self.norms, self.faults, grams=grams)
+        parts = list(self.features)
+        norms, grams = (
+            self.norms,
+            np.empty((len(parts), self.n, self.n), np.float32 if self.single else np.float64),
+        )
+        if self.single:
+            traces = np.where((total := norms.sum(axis=0)) > 0, total, 1.0)
+            norms = norms / traces
+            parts = [(z / np.sqrt(trace)).astype(np.float32) for z, trace in zip(parts, traces, strict=True)]
+        for z, gram in zip(parts, grams, strict=True):
+            np.matmul(z, z.T, out=gram)
+        return Stack(
+            self.n,
+            (self.n,) * len(parts),
+            norms,
+            self.faults,
+            grams=grams.reshape(len(parts), -1),
+            single=self.single,
+        )
+
+    def comparable(self, other: Stack) -> Stack:
+        """The form in which this stack meets `other` at the least cost: Gram matrices unless features are narrow."""
+        narrow = self.features is not None and other.features is not None and _narrow_enough(self, other)
+        return self if narrow else self.as_grams()
 
 
 def cka_pairs(x: Stack, y: Stack, *, debiased: bool = True) -> list[list[Scalar]]:
@@ -98,8 +131,8 @@ def cka_pairs(x: Stack, y: Stack, *, debiased: bool = True) -> list[list[Scalar]
         raise ValueError(f"layers were taken on {x.n} and on {y.n} inputs; they must be the same inputs")
     if debiased and x.n < 4:
         return [[TOO_FEW] * len(y.sizes) for _ in x.sizes]
-    if x.features is None or y.features is None or not _narrow_enough(x, y):
-        x, y = x.as_grams(), y.as_grams()  # made once, for the cross terms and both layers' own
+    # Gram matrices are made once, for the cross terms and both layers' own.
+    x, y = x.comparable(y), y.comparable(x)
     cross = _hsic(x, y, debiased)
     own_x, own_y = _own(x, debiased), _own(y, debiased)
     return [
@@ -125,11 +158,9 @@ def _hsic(x: Stack, y: Stack, debiased: bool) -> Array:
 def _own(x: Stack, debiased: bool) -> Array:
     """HSIC of each layer with itself (L,)."""
     if x.features is None:
-        assert x.grams is not None
-        inner: Array = np.einsum("ij,ij->i", x.grams, x.grams)
+        inner: Array = _inner(x, x).diagonal()
     else:
-        parts = np.split(x.features, np.cumsum(x.sizes)[:-1], axis=1)
-        inner = np.array([np.square(_narrow(part)).sum() for part in parts])
+        inner = np.array([np.square(_narrow(part)).sum() for part in x.features])
     if not debiased:
         return inner
     own: Array = _debiased(np.diag(inner), x.norms, x.norms, x.n).diagonal()
@@ -145,13 +176,16 @@ def _narrow(z: Array) -> Array:
 def _inner(x: Stack, y: Stack) -> Array:
     """tr(K L) of centred Gram matrices (Lx, Ly)."""
     if x.features is not None and y.features is not None:
-        parts = np.split(x.features.T @ y.features, np.cumsum(x.sizes)[:-1], axis=0)
-        columns = np.stack([_squared_columns(part) for part in parts])
+        right = np.concatenate(y.features, axis=1)
+        columns = np.stack([_squared_columns(part.T @ right) for part in x.features])
         blocks: Array = np.add.reduceat(columns, _starts(y.sizes), axis=1)
         return blocks
     assert x.grams is not None
     assert y.grams is not None
-    products: Array = x.grams @ y.grams.T
+    products: Array = np.zeros((len(x.grams), len(y.grams)))
+    for start in range(0, x.grams.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        products += x.grams[:, block] @ y.grams[:, block].T
     return products
 
 
@@ -195,6 +229,12 @@ def ratio(cross: float, own_x: float, own_y: float) -> Scalar:
 
 def _starts(sizes: Sequence[int]) -> list[int]:
     return [0, *np.cumsum(sizes)[:-1].tolist()]
+
+
+def _scale(layer: Array, part: Array) -> float:
+    """The sum of squares of a layer (n, d) before centring, from what centring left and the means it took."""
+    means = np.asarray(layer[0], np.float64) - part[0]
+    return float(np.vdot(part, part) + len(layer) * np.vdot(means, means))
 
 
 def _fault(norms: Array, scale: float) -> Undefined | None:

@@ -84,6 +84,13 @@ def test_layers_narrow_it_and_one_alone_is_compared_with_itself(
     assert (item["rows"], item["values"]) == (["3"], [[pytest.approx(1.0)]])
 
 
+def test_layers_asked_for_in_another_order_answer_in_it(api: httpx.Client, kept: dict[str, str]) -> None:
+    (plain,) = ask(api, kept["a"], kept["b"])
+    (turned,) = ask(api, kept["a"], kept["b"], layers=["3", "2"])
+    assert turned["rows"] == turned["columns"] == ["3", "2"]
+    assert turned["values"] == [row[::-1] for row in plain["values"][::-1]]
+
+
 @pytest.mark.parametrize(
     ("names", "more", "pointer"),
     [

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from bfc_core.measures import (
     MEASURES,
+    Stack,
     Undefined,
     cca,
     cka,
     cka_of_grams,
+    cka_pairs,
     compare,
     effective_rank,
     jsonable,
@@ -241,3 +243,17 @@ def test_layers_on_different_inputs_are_not_compared() -> None:
     for name in MEASURES:
         with pytest.raises(ValueError, match=r"inputs|equal n|target"):
             compare(name, [draw(10, 3)], [draw(11, 3)])
+
+
+def test_layers_in_float32_compare_as_in_float64_to_six_digits() -> None:
+    draws = np.random.default_rng(0)
+    scales = (1e-12, 1.0, 1e12)
+    layers = [scale * (draw(64, 80, seed=s) + draws.normal(size=80)) for s, scale in enumerate(scales)]
+    single = [layer.astype(np.float32) for layer in layers]
+    for debiased in (True, False):
+        stacks = [
+            Stack.of_features([one.astype(kind) for one in single]) for kind in (np.float32, np.float64)
+        ]
+        near, exact = (np.array(cka_pairs(one.as_grams(), one, debiased=debiased), float) for one in stacks)
+        np.testing.assert_allclose(near, exact, atol=1e-6)
+        assert np.diag(near) == pytest.approx(1.0)
