@@ -214,7 +214,7 @@ class Run:
         self.pending += self.prober.closing(self.plans[-1], self.done)
         yield from self._flush()
         yield Progress(self.total, self.total)
-        drawn, right = self.prober.pictures(self.plans[-1]), self.prober.answers(self.plans[-1])
+        drawn, right = self.prober.pictures(self.plans[-1]), self.prober.answers(self.plans[-1], self.done)
         yield result(self.trainee, self.prober, self.updates, self.flops, self.total, drawn, right)
 
     # ---- batches

@@ -95,6 +95,8 @@ class _Walk:
         self.dtype = dtype
         self.inputs = inputs
         self._data: dict[str, Data] = {}
+        #: the run that trained last, where its newest checkpoint left it
+        self._standing: tuple[Checkpoint, Run] | None = None
 
     def branch(self, members: list[Member], depth: int) -> Iterator[tuple[int, Record]]:
         """Everything of members that have shared all stages before `depth`."""
@@ -125,6 +127,8 @@ class _Walk:
                 )
             return
         for record in run.stage_records():
+            if isinstance(record, Checkpoint):
+                self._standing = (record, run)
             self._leave()
             listening = [member for member in waiting if member.live]
             if not listening:
@@ -153,7 +157,10 @@ class _Walk:
 
     def _finish(self, member: Member) -> Iterator[tuple[int, Record]]:
         member.live = False
-        for record in self._run(member).finish():
+        standing, self._standing = self._standing, None
+        # The run that has just trained the last stage still holds its newest readings.
+        run = standing[1] if standing is not None and standing[0] is member.latest else self._run(member)
+        for record in run.finish():
             yield member.slot, record
 
     def _leave(self) -> None:

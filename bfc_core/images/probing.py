@@ -39,6 +39,8 @@ class Prober:
         self.rows: list[list[Any]] = []
         #: the class probes of the newest stage end, with its step
         self._newest: tuple[int, ClassProbes] | None = None
+        #: which test inputs were right at the newest reading, with its step
+        self._right: tuple[int, Tensor] | None = None
 
     def due(self, step: int) -> bool:
         """Whether a probe asks for this step within a stage."""
@@ -98,7 +100,7 @@ class Prober:
         due = [probe for probe in numeric if end or self._due(probe, step)]
         blocks = range(1, len(self.trainee.network.blocks) + 1) if initial else plan.stage.present
         taps = self._taps(due, blocks)
-        yield from self.errors(plan, taps)
+        yield from self.errors(plan, done, taps)
         classes, view = (
             ClassProbes(self.trainee, blocks, taps.features()),
             ImageView(self.trainee, plan, step),
@@ -123,18 +125,21 @@ class Prober:
         counts = [probe.inputs for probe in probes if isinstance(probe, _BY_CLASS)]
         return Taps(blocks if counts else (), max(counts, default=0))
 
-    def errors(self, plan: Plan, taps: Taps | None = None) -> Found:
+    def errors(self, plan: Plan, done: int, taps: Taps | None = None) -> Found:
         """`test_error` and `validation_error`: part of wrong classes, or mean squared error over variance."""
         data = self.trainee.data
-        test = self._error(self.trainee.scores(plan, data.test.inputs, taps), data.test.labels)
-        yield "test_error", None, test
+        scores = self.trainee.scores(plan, data.test.inputs, taps)
+        self._right = (done, scores.argmax(1) == data.test.labels)
+        yield "test_error", None, self._error(scores, data.test.labels)
         held = self.trainee.scores(plan, data.validation.inputs)
         yield "validation_error", None, self._error(held, data.validation.labels)
 
-    def answers(self, plan: Plan) -> Tensor | None:
-        """Which test inputs the network classifies rightly (n,); None for real targets."""
+    def answers(self, plan: Plan, done: int) -> Tensor | None:
+        """Which test inputs the network classifies rightly (n,) after `done` steps; None for real targets."""
         if not self.trainee.data.classes:
             return None
+        if self._right is not None and self._right[0] == done:
+            return self._right[1]
         test = self.trainee.data.test
         return self.trainee.scores(plan, test.inputs).argmax(1) == test.labels
 
