@@ -17,7 +17,9 @@ from launch import process
 from launch.errors import LaunchError, ServerError
 from launch.process import Account
 
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.2, 30.0
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.2, 10.0
+# For one that was killed, or ended in good order because somebody else asked: nothing is wrong with it.
+LONGEST_DELAY_AFTER_KILL_SECONDS = 2.0
 # On a machine with much else to do.
 READY_SECONDS = 120.0
 # Alive for so long, a process has earned a first delay again.
@@ -174,11 +176,16 @@ class Supervisor:
         if time.monotonic() - service.started_at > STEADY_SECONDS:
             service.failures = 0
         how, words = process.how_it_ended(service.running), service.last_words()
+        blameless = service.running.returncode in (0, -signal.SIGKILL)
         service.running = None
-        self._plan_start(service, f"{service.name} ended with {how}" + (f", saying: {words}" if words else ""))
+        self._plan_start(
+            service,
+            f"{service.name} ended with {how}" + (f", saying: {words}" if words else ""),
+            LONGEST_DELAY_AFTER_KILL_SECONDS if blameless else LONGEST_DELAY_SECONDS,
+        )
 
-    def _plan_start(self, service: Service, what: str) -> None:
-        delay = min(FIRST_DELAY_SECONDS * 2**service.failures, LONGEST_DELAY_SECONDS)
+    def _plan_start(self, service: Service, what: str, longest_seconds: float = LONGEST_DELAY_SECONDS) -> None:
+        delay = min(FIRST_DELAY_SECONDS * 2**service.failures, longest_seconds)
         service.failures += 1
         service.due_at = time.monotonic() + delay
         self.say("warning", f"{what}; starting it again in {delay:.1f} s", service=service.name, delay_seconds=delay)

@@ -40,6 +40,7 @@ class Config:
     outage_seconds: float = 120.0
     spool: Path = Path("bfc-data/spool")
     spool_bytes: int = 1 << 30
+    spool_memory_bytes: int = 64 << 20
     free_disk_fraction: float = 0.05
     log: str = "text"
 
@@ -69,6 +70,7 @@ class Config:
             outage_seconds=_number(env, "BFC_OUTAGE_SECONDS", 120.0, float),
             spool=Path(env.get("BFC_SPOOL") or data / "spool"),
             spool_bytes=_number(env, "BFC_SPOOL_BYTES", 1 << 30, int),
+            spool_memory_bytes=_number(env, "BFC_SPOOL_MEMORY_BYTES", 64 << 20, int),
             free_disk_fraction=_number(env, "BFC_FREE_DISK_FRACTION", 0.05, float),
             log=log,
         )

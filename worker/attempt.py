@@ -64,7 +64,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.live = {job.slot or 0: job for job in self.jobs}
-        self.spool = Spool(self.config.spool, self.config.spool_bytes)
+        self.spool = Spool(self.config.spool, self.config.spool_bytes, self.config.spool_memory_bytes)
         held = {
             slot: Held(
                 job,

@@ -14,7 +14,6 @@ from worker import wire
 
 log = logging.getLogger(__name__)
 
-MEMORY_BYTES = 64 << 20
 # Frames that somebody waits for; others may be gathered a little.
 URGENT = ("checkpoint", "result", "failure", "end")
 
@@ -25,7 +24,7 @@ class Spool:
     The child then waits too, as its line fills: nothing is lost, the training stands still.
     """
 
-    def __init__(self, folder: Path, disk_bytes: int, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, folder: Path, disk_bytes: int, memory_bytes: int = 64 << 20) -> None:
         self._folder = folder
         self._disk_bytes = disk_bytes
         self._memory_bytes = memory_bytes

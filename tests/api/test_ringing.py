@@ -8,7 +8,7 @@ import redis
 
 from api import ringing
 from tests.ledger import Ledger
-from tests.worker.proxy import Proxy
+from tests.proxy import Proxy
 
 
 def test_a_bell_that_could_not_ring_is_tried_again(

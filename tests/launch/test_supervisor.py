@@ -68,13 +68,26 @@ def test_each_failure_doubles_the_delay_up_to_a_bound_and_a_steady_life_forgives
         assert it.due_at is not None
         delays.append(round(it.due_at - time.monotonic(), 1))
     assert delays[:4] == [0.2, 0.4, 0.8, 1.6]
-    assert delays[-2:] == [30.0, 30.0]
+    assert delays[-2:] == [10.0, 10.0]
     it.start()
     assert it.running is not None
     it.running.wait(5)
     it.started_at -= 3600
     supervisor._look_after(it)
     assert it.failures == 1
+
+
+def test_what_is_killed_again_and_again_is_back_within_seconds(tmp_path: Path) -> None:
+    supervisor = Supervisor()
+    it = service(tmp_path, "it", SLEEP)
+    it.failures = 12
+    it.start()
+    assert it.running is not None
+    it.running.kill()
+    it.running.wait(5)
+    supervisor._look_after(it)
+    assert it.due_at is not None
+    assert it.due_at - time.monotonic() <= 2.0
 
 
 def test_a_service_that_ends_before_it_is_ready_stops_the_start_with_its_last_words(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from store import series
 from tests.processes import child_at_work
 from tests.worker.conftest import Shop
-from tests.worker.proxy import Proxy
+from tests.proxy import Proxy
 
 # SQLAlchemy leaves a connection that was cut while it was being prepared to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
