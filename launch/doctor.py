@@ -100,8 +100,10 @@ def _servers(facts: dict[str, Any]) -> Iterator[Finding]:
     if database is None:
         yield _look("postgres", lambda: f"embedded, version {postgres_major(postgres_programs())}")
     else:
-        yield _look("postgres", lambda: _reached(database), "start it, or unset BFC_DATABASE_URL for the embedded one")
-        yield _schema(database)
+        found = _look("postgres", lambda: _reached(database), "start it, or unset BFC_DATABASE_URL for the embedded one")
+        yield found
+        if found.state == "fine":
+            yield _schema(database)
     broker = os.environ.get("BFC_REDIS_URL") or facts.get("redis_url")
     if broker is None:
         yield _look("redis", lambda: f"embedded, {broker_program()}")

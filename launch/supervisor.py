@@ -185,7 +185,7 @@ class Supervisor:
         )
 
     def _plan_start(self, service: Service, what: str, longest_seconds: float = LONGEST_DELAY_SECONDS) -> None:
-        delay = min(FIRST_DELAY_SECONDS * 2**service.failures, longest_seconds)
+        delay = min(FIRST_DELAY_SECONDS * 2 ** min(service.failures, 10), longest_seconds)
         service.failures += 1
         service.due_at = time.monotonic() + delay
         self.say("warning", f"{what}; starting it again in {delay:.1f} s", service=service.name, delay_seconds=delay)

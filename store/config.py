@@ -2,15 +2,20 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 DEFAULT_DATABASE_URL = "postgresql://postgres@127.0.0.1:5432/bfc"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 N = TypeVar("N", int, float)
 
@@ -53,8 +58,8 @@ class Config:
         if log not in ("text", "json"):
             raise ConfigError(f"BFC_LOG is {log!r}; accepted: text, json")
         return cls(
-            database_url=env.get("BFC_DATABASE_URL") or DEFAULT_DATABASE_URL,
-            redis_url=env.get("BFC_REDIS_URL") or DEFAULT_REDIS_URL,
+            database_url=_url(env, "BFC_DATABASE_URL", DEFAULT_DATABASE_URL, DATABASE_SCHEMES),
+            redis_url=_redis_url(env),
             data=data,
             host=env.get("BFC_HOST") or "127.0.0.1",
             port=_number(env, "BFC_PORT", 8321, int),
@@ -85,6 +90,28 @@ class Config:
             "snapshot_bytes": self.max_job_snapshot_bytes,
         }
         return {name: most for name, most in found.items() if most is not None}
+
+
+def _url(env: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
+    url = env.get(name) or default
+    try:
+        parts = urlsplit(url)
+        fault = None if parts.scheme in schemes else f"accepted: {', '.join(f'{one}://…' for one in schemes)}"
+        _ = parts.port
+    except ValueError as error:
+        fault = str(error)
+    if fault is not None:
+        # What stands before the last @ may be a password.
+        raise ConfigError(f"{name} is {re.sub(r'(://).*@', '://', url)!r}: {fault}")
+    return url
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    url = _url(env, "BFC_REDIS_URL", DEFAULT_REDIS_URL, REDIS_SCHEMES)
+    number = urlsplit(url).path.strip("/")
+    if not url.startswith("unix:") and number and not number.isdecimal():
+        raise ConfigError(f"BFC_REDIS_URL names the database {number!r}; a number is needed, as in redis://host:6379/0")
+    return url
 
 
 def _number(env: Mapping[str, str], name: str, default: N, kind: type[N]) -> N:

@@ -1,4 +1,4 @@
-"""A TCP proxy before the database that can be cut: to the worker the database is away, to the test it is not."""
+"""A TCP proxy before a server that can be cut: to the worker the server is away, to the test it is not."""
 
 import contextlib
 import socket
@@ -7,15 +7,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Proxy:
-    """Forwards connections to the server of `url`; `cut` ends them and refuses new ones until `mend`."""
+    """Forwards connections at `address` to the server of `url`; `cut` ends them and refuses new ones until `mend`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, address: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname, parts.port or 5432)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         port = self._listener.getsockname()[1]
         login = parts.netloc.rpartition("@")[0]
-        self.url = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+        self.url = urlunsplit(parts._replace(netloc=f"{login}@{address}:{port}"))
         self._open: set[socket.socket] = set()
         self._whole = threading.Event()
         self._whole.set()
@@ -41,7 +41,12 @@ class Proxy:
                 if not self._whole.is_set():
                     near.close()
                     continue
-                far = socket.create_connection(self._target)
+                try:
+                    far = socket.create_connection(self._target)
+                except OSError:
+                    # The server is away; it may come back.
+                    near.close()
+                    continue
                 for source, sink in ((near, far), (far, near)):
                     self._open.add(source)
                     threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()

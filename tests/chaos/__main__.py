@@ -14,6 +14,8 @@ SETTINGS = {
     "BFC_HEARTBEAT_SECONDS": "0.25",
     "BFC_CANCEL_GRACE_SECONDS": "2",
     "BFC_OUTAGE_SECONDS": "20",
+    # The spool is on disk nearly at once, and the disk is full soon.
+    "BFC_SPOOL_MEMORY_BYTES": "16384",
 }
 
 

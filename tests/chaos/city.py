@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -17,10 +18,11 @@ import redis
 from sqlalchemy import Engine, insert, text
 
 from bfc_core import specs, studies
+from launch.addresses import free_port
 from launch.broker import Broker
 from launch.folder import DataFolder
 from launch.ledger import postgres_service
-from launch.postgres import Postgres
+from launch.postgres import DATABASE, USER, Postgres
 from launch.supervisor import Service, Supervisor
 from migrations import commands
 from store import jobs, outbox
@@ -29,9 +31,11 @@ from store.config import Config
 from store.engine import connect, transact
 from store.ids import new_id
 from store.tables import projects
+from tests.chaos import hosts
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fake_child.py"
+SPOOL_DISK_BYTES = 1 << 20
 
 
 class City:
@@ -44,7 +48,8 @@ class City:
         self.folder.lock()
         self.supervisor = Supervisor()
         self.supervisor.say = lambda *_, **__: None  # type: ignore[method-assign]  # deaths are what we came for
-        self.postgres = Postgres(self.folder)
+        self.hosts, self.no_hosts = hosts.found(workers)
+        self.postgres = Postgres(self.folder, {"listen_addresses": "127.0.0.1", "port": str(free_port())})
         self.broker = Broker()
         self.config = Config(
             database_url=self.postgres.url, redis_url=self.broker.url, spool=self.home / "spool"
@@ -73,9 +78,19 @@ class City:
         commands.upgrade(self.engine)
         with self.engine.begin() as connection:
             connection.execute(insert(projects), {"id": self.project, "name": "chaos"})
-        for name in self.names:
+        _full_sized(self.home / "spool")
+        for number, name in enumerate(self.names):
             command = [sys.executable, "-m", "tests.chaos.worker", "--device", "cpu", "--name", name]
-            self._add(Service(name, lambda command=command: command, self.home / f"{name}.log", env=self.env))  # type: ignore[misc]
+            env = self.env
+            if self.hosts:
+                host, port = self.hosts[number], self.postgres.settings["port"]
+                command = host.command(command)
+                ledger = f"postgresql://{USER}:{self.folder.password()}@127.0.0.1:{port}/{DATABASE}"
+                env = env | {
+                    "BFC_DATABASE_URL": host.reach(ledger),
+                    "BFC_REDIS_URL": host.reach(self.broker.url),
+                }
+            self._add(Service(name, lambda command=command: command, self.home / f"{name}.log", env=env))  # type: ignore[misc]
 
     def close(self) -> None:
         self.supervisor.stop()
@@ -83,6 +98,9 @@ class City:
         self.bell.close()
         self.engine.dispose()
         self.folder.unlock()
+        for host in self.hosts:
+            host.close()
+        subprocess.run(["umount", self.home / "spool"], check=False, capture_output=True, timeout=20)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def live_through(self, storm: Any) -> None:
@@ -159,6 +177,14 @@ class City:
         self.supervisor.wait_ready(service)
         # A chaos run has no patience for the delays that spare a broken installation.
         threading.Thread(target=_forgive, args=(service, self.supervisor), daemon=True).start()
+
+
+def _full_sized(spool: Path) -> None:
+    """A disk of its own for the spool, small enough to be filled; a plain folder where mounting is not allowed."""
+    spool.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "bfc-spool", str(spool)]
+    with contextlib.suppress(OSError):
+        subprocess.run(mount, check=False, capture_output=True, timeout=20)
 
 
 def _forgive(service: Service, supervisor: Supervisor) -> None:

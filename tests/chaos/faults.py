@@ -96,19 +96,36 @@ def cut_connections(city: City, dice: random.Random) -> None:
 
 
 def fill_spool(city: City, dice: random.Random) -> None:
-    """No room for the spool while the database goes away."""
+    """No room for the spool while the database goes away: its disk is full, or its folder gone where it has no disk."""
     spool = city.home / "spool"
-    aside = city.home / "spool-aside"
+    ballast, aside = spool / "ballast", city.home / "spool-aside"
     with contextlib.suppress(OSError):
-        if spool.exists():
+        if spool.is_mount():
+            with contextlib.suppress(OSError), ballast.open("wb") as file:
+                while True:
+                    file.write(bytes(4096))
+        else:
             spool.rename(aside)
-        spool.write_text("no folder here")
+            spool.write_text("no folder here")
     restart_database(city, dice)
-    time.sleep(1.0)
+    time.sleep(dice.uniform(0.5, 2.0))
     with contextlib.suppress(OSError):
-        spool.unlink()
+        ballast.unlink()
+    with contextlib.suppress(OSError):
         if aside.exists():
+            spool.unlink()
             aside.rename(spool)
+
+
+def cut_host(city: City, dice: random.Random) -> None:
+    """A worker's host is cut off and comes back, within its lease or past it. Without hosts: its connections end."""
+    if not city.hosts:
+        cut_connections(city, dice)
+        return
+    host = dice.choice(city.hosts)
+    host.cut()
+    time.sleep(float(city.env["BFC_LEASE_SECONDS"]) * dice.uniform(0.2, 2.0))
+    host.mend()
 
 
 def duplicate_bells(city: City, dice: random.Random) -> None:
@@ -177,7 +194,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "crash_database": (crash_database, 1),
     "kill_database": (kill_database, 1),
     "cut_connections": (cut_connections, 3),
-    "fill_spool": (fill_spool, 1),
+    "cut_host": (cut_host, 3),
+    "fill_spool": (fill_spool, 2),
     "duplicate_bells": (duplicate_bells, 3),
     "delay_bells": (delay_bells, 2),
     "pause_and_resume": (pause_and_resume, 3),

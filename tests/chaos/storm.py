@@ -30,6 +30,7 @@ class Report:
 
     seed: int
     jobs: int = 0
+    hosts: str = ""
     faults: Counter[str] = field(default_factory=Counter)
     attempts: int = 0
     seconds: float = 0.0
@@ -67,6 +68,7 @@ class Report:
             ("seed", self.seed),
             ("jobs, members included", self.jobs),
             ("attempts", self.attempts),
+            ("hosts", self.hosts),
             ("faults", f"{self.faults.total()}: {harm}"),
             ("seconds", f"{self.seconds:.0f}"),
             ("jobs lost", self.lost),
@@ -78,6 +80,7 @@ class Report:
             ("steps outside the table", self.odd_steps),
             ("tensors whose bytes are not their hash", self.corrupt),
             ("results that differ from peace", self.different),
+            ("jobs that failed", self.failed),
         ]
         return "\n".join(f"{name:<40} {value}" for name, value in rows) + "".join(
             f"\n! {note}" for note in self.notes
@@ -202,6 +205,9 @@ class Storm:
     def _reckon(self, peace: dict[str, str]) -> None:
         report, city = self.report, self.city
         report.jobs = city.rows("SELECT count(*) AS n FROM jobs")[0].n
+        report.hosts = f"{len(city.hosts)} network namespaces" if city.hosts else f"this one alone: {city.no_hosts}"
+        # What is tried again in the calm has failed all the same: no fault here is a reason to.
+        report.failed = city.rows("SELECT count(*) AS n FROM audit WHERE target = 'failed'")[0].n
         report.attempts = city.rows("SELECT count(*) AS n FROM attempts")[0].n
         states = {row.id: row.state for row in city.rows("SELECT id, state FROM jobs")}
         report.lost = sum(job_id not in states for job_id, _ in self.submitted)

@@ -69,6 +69,9 @@ def test_jobs_of_silent_workers_and_bells_that_nobody_rings_are_counted(ill: Pat
     ("name", "value", "words"),
     [
         ("BFC_SPOOL_BYTES", "much", "BFC_SPOOL_BYTES is 'much'"),
+        ("BFC_REDIS_URL", "redis://:secret@localhost:here/0", "BFC_REDIS_URL is 'redis://localhost:here/0'"),
+        ("BFC_REDIS_URL", "redis://localhost/mine", "names the database 'mine'"),
+        ("BFC_DATABASE_URL", "mysql://localhost/x", "accepted: postgresql://"),
         ("BFC_LEASE_SECONDS", "1", "healthy workers lose their jobs"),
     ],
 )

@@ -80,7 +80,7 @@ def test_each_failure_doubles_the_delay_up_to_a_bound_and_a_steady_life_forgives
 def test_what_is_killed_again_and_again_is_back_within_seconds(tmp_path: Path) -> None:
     supervisor = Supervisor()
     it = service(tmp_path, "it", SLEEP)
-    it.failures = 12
+    it.failures = 5000
     it.start()
     assert it.running is not None
     it.running.kill()

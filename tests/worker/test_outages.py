@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from store import series
 from tests.processes import child_at_work
-from tests.worker.conftest import Shop
 from tests.proxy import Proxy
+from tests.worker.conftest import Shop
 
 # SQLAlchemy leaves a connection that was cut while it was being prepared to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
