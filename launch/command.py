@@ -113,7 +113,7 @@ def worker(
 @app.command()
 def migrate(
     step: Annotated[str, typer.Argument(help="upgrade, downgrade or check.")] = "upgrade",
-    revision: Annotated[str | None, typer.Argument(help="Where to; the newest, or for downgrade none.")] = None,
+    revision: Annotated[str | None, typer.Argument(help="Where to; default: the newest. A downgrade needs one: base takes everything away.")] = None,
     data: Data = DATA,
 ) -> None:
     """Bring the database's schema up to date, or say whether it is."""
@@ -121,6 +121,8 @@ def migrate(
 
     if step not in ("upgrade", "downgrade", "check"):
         fail(f"migrate knows upgrade, downgrade and check, not {step!r}")
+    if step == "downgrade" and revision is None:
+        fail("a downgrade deletes what only the newer schema has; say to which revision, base for an empty database")
     with one_line(), open_ledger(data, as_it_is=True) as url:
         if wrong := migrations(url, step, *([revision] if revision else [])):
             raise LaunchError(wrong)

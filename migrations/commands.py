@@ -18,7 +18,7 @@ LOCK = 0x62_66_63
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Brings the schema up to `revision`."""
+    """Brings the schema up to `revision`; `SchemaError` for one that is newer than this code."""
     _migrate(engine, command.upgrade, revision)
 
 
@@ -59,4 +59,7 @@ def _migrate(engine: Engine, step: "object", revision: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         connection.execute(text("SET LOCAL statement_timeout = '10min'"))
+        found = current(connection)
+        if found is not None and found > head():
+            raise schema.newer(found)
         step(_config(connection), revision)  # type: ignore[operator]

@@ -22,6 +22,9 @@ def check(connection: Connection) -> None:
     if found < REVISION:
         raise SchemaError(f"the schema is at {found}, behind {REVISION}; run: bfc migrate upgrade")
     if found > REVISION:
-        raise SchemaError(
-            f"the schema is at {found}, newer than this code ({REVISION}); install the newer bfc-lab"
-        )
+        raise newer(found)
+
+
+def newer(found: str) -> SchemaError:
+    """What to say of a schema that a newer version has made."""
+    return SchemaError(f"the schema is at {found}, newer than this code ({REVISION}); install the newer bfc-lab")

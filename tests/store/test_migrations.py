@@ -47,5 +47,8 @@ def test_a_newer_schema_is_refused_by_name(fresh_database: str) -> None:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         with pytest.raises(commands.SchemaError, match="newer than this code"):
             commands.check(engine)
+        for step in (commands.upgrade, commands.downgrade):
+            with pytest.raises(commands.SchemaError, match="install the newer bfc-lab"):
+                step(engine)
     finally:
         engine.dispose()
