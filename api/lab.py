@@ -97,6 +97,18 @@ class Lab:
 
         return await to_thread.run_sync(run, limiter=self._limiter())
 
+    async def glance(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """As `read`, for what one statement tells: without a transaction, which costs two more round trips."""
+
+        def run() -> T:
+            with self.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                return work(connection, *args, **options)
+
+        return await to_thread.run_sync(run, limiter=self._limiter())
+
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
     ) -> T:

@@ -1,7 +1,8 @@
 """What is on its way out: large replies and downloads share a budget, so that slow readers cannot fill the memory.
 
 A large reply goes out piece by piece, each when the one before has left; until then it counts against its caller and
-against all. A download holds only a window of its file, narrower the more of them there are.
+against all. A download holds only two windows of its file. They start small and double as its client takes them, while
+all downloads together leave room: whoever reads slowly never holds much.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ REPLIES_BYTES = 48 << 20
 #: what a client must take in a second, after some seconds' grace
 SLOWEST_BYTES_PER_SECOND = 32 << 10
 GRACE_SECONDS = 30.0
-WINDOWS_BYTES = 24 << 20
+WINDOWS_BYTES = 16 << 20
 WINDOW_BYTES = 4 << 20
-LEAST_WINDOW_BYTES = 128 << 10
+LEAST_WINDOW_BYTES = 64 << 10
 DOWNLOADS = 128
 
 
@@ -40,6 +41,8 @@ class Outgoing:
 
     held: Counter[str] = field(default_factory=Counter)
     downloads: int = 0
+    #: bytes that all downloads hold in their windows
+    window_bytes: int = 0
 
     @contextmanager
     def reply(self, caller: str, size: int) -> Iterator[None]:
@@ -68,19 +71,32 @@ class Outgoing:
             raise Problem(503, "downloads", says, headers={"Retry-After": "5"})
 
     @contextmanager
-    def download(self) -> Iterator[None]:
-        """While this lasts a download takes its part of the windows."""
+    def download(self) -> Iterator[Windows]:
+        """While this lasts a download takes its windows."""
         self.downloads += 1
+        mine = Windows(self)
         try:
-            yield
+            yield mine
         finally:
             self.downloads -= 1
+            self.window_bytes -= mine.sent + mine.ahead
 
-    @property
-    def window_bytes(self) -> int:
-        """How much of its file a download reads at once; as much again is read ahead."""
-        part = WINDOWS_BYTES // (2 * max(1, self.downloads))
-        return max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, part))
+
+@dataclass(slots=True)
+class Windows:
+    """The two windows of one download: the one that is being sent, and the one read ahead."""
+
+    outgoing: Outgoing
+    sent: int = 0
+    ahead: int = 0
+
+    def widen(self) -> int:
+        """The window read ahead is sent now; how many bytes to read ahead instead."""
+        self.outgoing.window_bytes -= self.sent
+        room = (WINDOWS_BYTES - self.outgoing.window_bytes) // 2
+        self.sent, self.ahead = self.ahead, max(LEAST_WINDOW_BYTES, min(WINDOW_BYTES, 2 * self.ahead, room))
+        self.outgoing.window_bytes += self.ahead
+        return self.ahead
 
 
 async def in_pieces(send: Send, body: bytes | memoryview, more: bool) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from api.lab import Lab
+from api.outgoing import Windows
 from api.problems import Problem
 from api.replies import dumps
 from api.tables import csv_of
@@ -29,13 +30,17 @@ async def packed(
     lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
 ) -> AsyncIterator[bytes]:
     """The archive's bytes."""
-    with lab.outgoing.download():
-        async for piece in _pieces(lab, project, manifest, places):
+    with lab.outgoing.download() as windows:
+        async for piece in _pieces(lab, project, manifest, places, windows):
             yield piece
 
 
 async def _pieces(
-    lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
+    lab: Lab,
+    project: str,
+    manifest: Mapping[str, Any],
+    places: Mapping[str, TensorPlace],
+    windows: Windows,
 ) -> AsyncIterator[bytes]:
     at = _at(manifest["jobs"][0]["job"])
     sums: dict[str, str] = {}
@@ -46,7 +51,7 @@ async def _pieces(
         yield _head(f"{TENSORS}{hash_}", place.bytes, at)
         start = 0
         while start < place.bytes:
-            last = min(place.bytes, start + lab.outgoing.window_bytes)
+            last = min(place.bytes, start + windows.widen())
             for piece in await lab.read(_window, place.id, start, last):
                 yield piece
             start = last

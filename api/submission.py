@@ -70,6 +70,11 @@ def plan(body: Any) -> Plan:
         raise Refused(Fault(one.pointer, one.detail) for one in fault.faults) from None
     if not isinstance(job, specs.StudyJob | specs.SweepJob):
         return Plan(job, (), specs.estimate(job.spec))
+    size = studies.size(job.spec)
+    if size > specs.MAX_MEMBERS:
+        pointer = "/spec/seeds" if hasattr(job.spec, "seeds") else "/spec/grid"
+        says = f"{size:,} members with these seeds; accepted: up to {specs.MAX_MEMBERS:,}"
+        raise Refused([Fault(pointer, says)])
     try:
         members = tuple(studies.members(job.spec))
     except ValidationError as fault:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
 
-from bfc_core.records import Checkpoint, Tensor
+from bfc_core.records import ITEM_BYTES, Checkpoint, Tensor
 from store import tensors
 from store.errors import NotFound
 from store.ids import new_id
@@ -45,8 +45,8 @@ class Layout:
     """A safetensors file before its tensors are read: `head` bytes, then each tensor's bytes from its offset."""
 
     head: bytes
-    parts: tuple[tuple[int, int, int], ...]
-    """(tensor id, first byte in the file, last byte + 1), in file order."""
+    parts: tuple[tuple[int, int, int, int], ...]
+    """(tensor id, bytes of an element, first byte in the file, last byte + 1), in file order."""
     bytes: int
 
 
@@ -113,13 +113,13 @@ def layout(rows: Sequence[RowMapping], meta: Mapping[str, str]) -> Layout:
             "shape": list(row["shape"]),
             "data_offsets": [offset, offset + row["bytes"]],
         }
-        spans.append((row["id"], offset, offset + row["bytes"]))
+        spans.append((row["id"], ITEM_BYTES[row["dtype"]], offset, offset + row["bytes"]))
         offset += row["bytes"]
     words = json.dumps(header, separators=(",", ":")).encode()
     # The format wants the data aligned to 8 bytes; spaces may end the header.
     words += b" " * (-len(words) % 8)
     head = len(words).to_bytes(8, "little") + words
-    parts = tuple((tensor_id, len(head) + first, len(head) + last) for tensor_id, first, last in spans)
+    parts = tuple((id_, item, len(head) + first, len(head) + last) for id_, item, first, last in spans)
     return Layout(head, parts, len(head) + offset)
 
 
@@ -128,9 +128,9 @@ def stream(connection: Connection, plan: Layout, start: int = 0, stop: int | Non
     stop = plan.bytes if stop is None else min(stop, plan.bytes)
     if start < len(plan.head):
         yield plan.head[start : min(stop, len(plan.head))]
-    for tensor_id, first, last in plan.parts:
+    for tensor_id, item, first, last in plan.parts:
         if first < stop and last > start:
-            yield from tensors.read(connection, tensor_id, max(0, start - first), min(stop, last) - first)
+            yield from tensors.part(connection, tensor_id, item, max(0, start - first), min(stop, last) - first)
 
 
 def newest_checkpoint(connection: Connection, job_id: str) -> tuple[int, Checkpoint] | None:

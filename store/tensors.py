@@ -82,8 +82,14 @@ SEND = text("""
                          CAST(:data AS bytea[]))""")
 
 
+# Of a chunk kept as it is, no more than is asked for leaves the database.
 CHUNKS = """
-    SELECT number, codec, data FROM tensor_chunks
+    SELECT number, codec, CASE
+               WHEN codec <> 0 OR (%(start)s <= number * %(chunk)s AND %(stop)s >= (number + 1) * %(chunk)s) THEN data
+               ELSE substring(data FROM 1 + (greatest(%(start)s - number * %(chunk)s, 0))::int
+                                    FOR (least(%(stop)s - number * %(chunk)s, %(chunk)s)
+                                         - greatest(%(start)s - number * %(chunk)s, 0))::int) END
+      FROM tensor_chunks
      WHERE tensor_id = %(id)s AND number BETWEEN %(first)s AND %(last)s ORDER BY number"""
 
 ALL_CHUNKS = """
@@ -124,13 +130,22 @@ def read(connection: Connection, tensor_id: int, start: int = 0, stop: int | Non
     """The raw bytes `start` … `stop` of one tensor, about 1 MiB at a time."""
     row = connection.execute(text("SELECT dtype, bytes FROM tensors WHERE id = :id"), {"id": tensor_id}).one()
     stop = row.bytes if stop is None else min(stop, row.bytes)
+    yield from part(connection, tensor_id, ITEM_BYTES[row.dtype], start, stop)
+
+
+def part(connection: Connection, tensor_id: int, item: int, start: int, stop: int) -> Iterator[bytes]:
+    """As `read`, in one statement each `READ_CHUNKS`, of a tensor whose elements take `item` bytes."""
     if start >= stop:
         return
     last = (stop - 1) // CHUNK_BYTES
     for first in range(start // CHUNK_BYTES, last + 1, READ_CHUNKS):
         wanted = {"id": tensor_id, "first": first, "last": min(last, first + READ_CHUNKS - 1)}
+        wanted |= {"start": start, "stop": stop, "chunk": CHUNK_BYTES}
         for number, codec, data in rows(connection, CHUNKS, wanted):
-            raw = unpress(codec, data, ITEM_BYTES[row.dtype])
+            if codec == RAW:
+                yield data
+                continue
+            raw = unpress(codec, data, item)
             offset = number * CHUNK_BYTES
             whole = start <= offset and stop >= offset + len(raw)
             yield raw if whole else raw[max(0, start - offset) : stop - offset]

@@ -271,15 +271,15 @@ async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncIter
     def read(connection: Connection, first: int, last: int) -> list[bytes]:
         return list(snapshots.stream(connection, layout, first, last))
 
-    with lab.outgoing.download():
-        last = min(stop, start + lab.outgoing.window_bytes)
-        ahead = asyncio.ensure_future(lab.read(read, start, last))
+    with lab.outgoing.download() as windows:
+        last = min(stop, start + windows.widen())
+        ahead = asyncio.ensure_future(lab.glance(read, start, last))
         try:
             while start < stop:
                 pieces = await ahead
-                start, last = last, min(stop, last + lab.outgoing.window_bytes)
+                start, last = last, min(stop, last + windows.widen())
                 if start < stop:
-                    ahead = asyncio.ensure_future(lab.read(read, start, last))
+                    ahead = asyncio.ensure_future(lab.glance(read, start, last))
                 for piece in pieces:
                     yield piece
         finally:

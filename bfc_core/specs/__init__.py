@@ -31,6 +31,7 @@ from bfc_core.specs.scalars import Spec
 from bfc_core.specs.schedule import ScheduleSpec
 from bfc_core.specs.shape import shape_key
 from bfc_core.specs.study import (
+    MAX_MEMBERS,
     ClaimSpec,
     CorrectionSpec,
     DuelSpec,
@@ -43,7 +44,7 @@ from bfc_core.specs.train import BaselineSpec, ProbeSpec, Seeds, StudyBase, Trai
 from bfc_core.specs.vocabulary import catalog, words
 
 __all__ = [
-    "JOBS", "LEARNERS", "Adam", "BaselineJob", "BaselineKind", "BaselineSpec", "Budget", "ClaimSpec", "CorrectionSpec", "DataSpec",
+    "JOBS", "LEARNERS", "MAX_MEMBERS", "Adam", "BaselineJob", "BaselineKind", "BaselineSpec", "Budget", "ClaimSpec", "CorrectionSpec", "DataSpec",
     "DuelSpec", "Envelope", "Estimate", "Fault", "Hold", "InformationGapSpec", "Job", "Limits", "ModelSpec", "OptimizerSpec",
     "Probe", "ProbeJob", "ProbeKind", "ProbeSpec", "Roles", "ScheduleSpec", "Seeds", "Sgd", "Spec", "SpecError", "Stage",
     "StudyBase", "StudyJob", "StudySpec", "SweepJob", "SweepSpec", "TrainJob", "TrainSpec", "baseline_name", "canonical",

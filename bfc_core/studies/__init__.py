@@ -10,7 +10,7 @@ studies.power(spec)                         # what so many seeds can show
 from bfc_core.studies import correction, duel, information_gap, sweep
 from bfc_core.studies.member import Member
 from bfc_core.studies.outcomes import Outcome
-from bfc_core.studies.question import Question, conclude, members, power, question
+from bfc_core.studies.question import Question, conclude, members, power, question, size
 
 __all__ = [
     "Member",
@@ -23,5 +23,6 @@ __all__ = [
     "members",
     "power",
     "question",
+    "size",
     "sweep",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -26,6 +26,11 @@ COLUMNS = (
 
 InputsAs = Literal["x", "x_and_h1"]
 INPUTS: tuple[InputsAs, ...] = ("x", "x_and_h1")
+
+
+def most_baselines(learners: Collection[str], seeds: int) -> int:
+    """How many members these are at most."""
+    return len(learners) * len(INPUTS) * seeds
 
 
 def baseline_members(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from bfc_core import specs
@@ -18,7 +19,7 @@ from bfc_core.specs.model import QuadraticDensenet
 from bfc_core.studies import claims, correction_claims
 from bfc_core.studies.arms import Arm, arms, layers, of_pictures, own_cell, with_probes
 from bfc_core.studies.beside import COLUMNS as BASELINE_COLUMNS
-from bfc_core.studies.beside import baseline_members, baseline_row
+from bfc_core.studies.beside import baseline_members, baseline_row, most_baselines
 from bfc_core.studies.member import Member, packed
 from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome
 from bfc_core.studies.rates import stuck_rates
@@ -65,6 +66,10 @@ class Correction:
 
     def __init__(self, spec: specs.CorrectionSpec) -> None:
         self.spec = spec
+
+    def size(self) -> int:
+        trained, beside = len(self.readouts()) * self.spec.seeds * len(arms(self.spec)), self.spec.baselines
+        return trained + (most_baselines(beside.learners, beside.seeds) if beside else 0)
 
     def members(self) -> list[Member]:
         """Every arm at every seed and read-out, then the baselines; one seed's arms are packed together."""
@@ -128,10 +133,15 @@ class Correction:
 
     def families(self) -> list[list[claims.Claim]]:
         """The claims that will be judged, each family in its order; their values are not there yet."""
-        return correction_claims.assemble(self.spec, list(self.runs({})))
+        return correction_claims.assemble(self.spec, self._planned)
 
     def unanswered(self) -> list[dict[str, Any]]:
-        return list(correction_claims.unanswered(self.spec, list(self.runs({}))))
+        return list(correction_claims.unanswered(self.spec, self._planned))
+
+    @cached_property
+    def _planned(self) -> list[Run]:
+        """Every training, before any has run."""
+        return list(self.runs({}))
 
     def _runs_table(self, runs: Iterable[Run]) -> Table:
         numbers = layers(self.spec)

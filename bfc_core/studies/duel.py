@@ -13,7 +13,7 @@ from bfc_core.registry import deed
 from bfc_core.specs.claims import THRESHOLDS
 from bfc_core.specs.schedule import Joint
 from bfc_core.studies import claims, intervals
-from bfc_core.studies.beside import COLUMNS, baseline_members, baseline_row
+from bfc_core.studies.beside import COLUMNS, baseline_members, baseline_row, most_baselines
 from bfc_core.studies.claims import Claim, Component
 from bfc_core.studies.crossing import crossing
 from bfc_core.studies.member import Member, packed
@@ -40,6 +40,10 @@ class Duel:
         self.spec = spec
         self.deep = f"{spec.base.model.kind}/joint"
         self.readout = str(getattr(spec.base.model, "readout", "own"))
+
+    def size(self) -> int:
+        learners = specs.LEARNERS if self.spec.against is None else self.spec.against
+        return len(self.spec.samples) * (self.spec.seeds + most_baselines(learners, self.spec.seeds))
 
     def members(self) -> list[Member]:
         """The deep learner, trained jointly, and every baseline on both inputs; at every N and seed."""

@@ -58,6 +58,9 @@ class InformationGap:
         self.spec = spec
         self.layers = specs.layers(spec.base.arm(MAIN["joint"], 0))
 
+    def size(self) -> int:
+        return self.spec.seeds * len(SCHEDULES)
+
     def members(self) -> list[Member]:
         """Joint, layerwise and both in turn, at every seed, probed at every layer."""
         runs = list(self._runs())

@@ -18,6 +18,10 @@ SHARES = (0.7, 0.8, 0.9, 0.95, 0.99)
 class Question(Protocol):
     """The deed of a study's spec class: made from the spec."""
 
+    def size(self) -> int:
+        """How many members there are at most, told without making them."""
+        ...
+
     def members(self) -> list[Member]:
         """The jobs, keys unique, in an order that depends on the spec alone."""
         ...
@@ -43,6 +47,11 @@ def question(spec: Any) -> Question:
     """
     found: Question = deed_of(spec)(spec)
     return found
+
+
+def size(spec: Any) -> int:
+    """How many members a study or sweep has at most; cheap."""
+    return question(spec).size()
 
 
 def members(spec: Any) -> list[Member]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ class Sweep:
 
     def __init__(self, spec: specs.SweepSpec) -> None:
         self.spec = spec
+
+    def size(self) -> int:
+        return math.prod(len(values) for values in self.spec.grid.values())
 
     def members(self) -> list[Member]:
         """One train member a point, in the grid's order, the last field turning fastest."""

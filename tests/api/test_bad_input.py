@@ -142,6 +142,13 @@ def test_a_sweep_of_which_a_combination_is_not_valid_is_refused(api: httpx.Clien
     assert "train_up_to" in problem["detail"]
 
 
+def test_a_study_of_more_members_than_are_taken_is_refused_without_making_them(api: httpx.Client) -> None:
+    spec = {"kind": "correction", "base": {"model": {"kind": "mlp", "depth": 63}}, "seeds": 199}
+    problem = refused(api.post("/v1/jobs", json={"kind": "study", "spec": spec}), 422)
+    assert problem["errors"][0]["pointer"] == "/spec/seeds"
+    assert "accepted: up to 10,000" in problem["detail"]
+
+
 def test_all_faults_of_a_body_are_told_at_once(api: httpx.Client) -> None:
     body = '{"kind": "train", "spec": {"model": {"width": -1}, "optimizer": {"rate": NaN}, "sead": 1}}'
     problem = refused(api.post(JOBS, content=body, headers={"Content-Type": "application/json"}), 422)

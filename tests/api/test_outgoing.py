@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import httpx
@@ -66,15 +66,23 @@ def test_large_replies_of_one_caller_leave_room_for_others() -> None:
         pass  # alone, anything may be sent
 
 
-def test_windows_narrow_as_downloads_grow_in_number() -> None:
+def test_windows_widen_as_they_are_taken_while_all_together_leave_room() -> None:
     budget = Outgoing()
-    with budget.download():
-        assert budget.window_bytes == WINDOW_BYTES
-    budget.downloads = outgoing.DOWNLOADS
-    assert budget.window_bytes >= LEAST_WINDOW_BYTES
-    assert 2 * budget.window_bytes * outgoing.DOWNLOADS <= 2 * outgoing.WINDOWS_BYTES
-    with pytest.raises(Problem):
-        budget.admit_download()
+    with budget.download() as first:
+        widths = [first.widen() for _ in range(9)]
+        assert widths[:3] == [LEAST_WINDOW_BYTES, 2 * LEAST_WINDOW_BYTES, 4 * LEAST_WINDOW_BYTES]
+        assert widths[-1] == WINDOW_BYTES
+    assert budget.window_bytes == 0
+    with ExitStack() as stack:
+        many = [stack.enter_context(budget.download()) for _ in range(outgoing.DOWNLOADS)]
+        for _ in range(9):
+            for one in many:
+                one.widen()
+        least = 2 * outgoing.DOWNLOADS * LEAST_WINDOW_BYTES
+        assert budget.window_bytes <= outgoing.WINDOWS_BYTES + least
+        with pytest.raises(Problem):
+            budget.admit_download()
+    assert (budget.window_bytes, budget.downloads) == (0, 0)
 
 
 def test_a_reply_that_is_not_read_is_cut_off_and_frees_its_room(

@@ -72,6 +72,12 @@ def test_every_arm_seed_and_readout_is_one_member_with_a_key_of_its_own():
     assert sorted(m.labels["inputs_as"] for m in beside) == ["x"] * 3 + ["x_and_h1"] * 3
 
 
+def test_a_study_is_no_larger_than_it_says_before_its_members_are_made():
+    for kind in ("correction", "duel", "information_gap"):
+        spec = specs.parse_job({"kind": "study", "spec": {"kind": kind, "base": {}, "seeds": 2}}).spec
+        assert len(studies.members(spec)) <= studies.size(spec) <= 2 * len(studies.members(spec))
+
+
 def test_members_depend_on_the_spec_alone():
     assert studies.members(study()) == studies.members(study())
 
