@@ -69,8 +69,9 @@ def _member(
     number = seed if isinstance(seed, int) else index
     try:
         spec = specs.BaselineSpec(
-            data=data, baseline=baseline, inputs_as=inputs_as, seed=seed, device=study.base.device
-        )
+            data=data, baseline=baseline, inputs_as=inputs_as, seed=seed,
+            device=study.base.device, dtype=study.base.dtype,
+        )  # fmt: skip
     except ValidationError:
         return
     labels = {
