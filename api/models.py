@@ -406,6 +406,7 @@ class UsageReply(Reply):
     """bytes of snapshots before compression, equal content charged each time"""
     dataset_bytes: int
     run_seconds: float
+    """running time summed over jobs; members of a pack run together and each counts"""
     quotas: dict[str, int]
 
 

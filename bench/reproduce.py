@@ -1,7 +1,7 @@
 """The figures that the science was planned with, measured again on other seeds: theirs and ours side by side.
 
-Every row of SCIENCE §6 is a row here, with both read-outs where it has them. The rows are run in this process, packed
-as a worker would pack them. Of each quantity the median of the seeds is printed with its least and largest value, and
+Every row of the table of figures is a row here, with both read-outs where it has them. The rows are run in this process,
+packed as a worker would pack them. Of each quantity the median of the seeds is printed with its least and largest value, and
 whether theirs lies between them.
 
     python -m bench.reproduce [ROW …] [--seeds 9] [--first 100]

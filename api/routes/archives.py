@@ -8,6 +8,7 @@ from fastapi import Request
 from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
+from api import negotiation
 from api.auth import Admin, Reader
 from api.documented import answers, content
 from api.lab import TheLab
@@ -20,18 +21,22 @@ from api.uploads import received
 from store import archives, shown
 
 routes = router("archives")
-TAR = "application/x-tar"
+TAR, OCTETS = "application/x-tar", "application/octet-stream"
 _EXPORT = answers(404, 409)
-_EXPORT["responses"][200] = content(TAR, says="The archive.")
+_EXPORT["responses"][200] = content(TAR, OCTETS, says="The archive.")
 
 
 @routes.get("/v1/jobs/{job_id}/export", **_EXPORT)
-async def export_job(lab: TheLab, who: Reader, job_id: Id) -> Response:
-    """Export a finished job with its members as one tar file: specs, tables, figures, series, provenance, snapshots."""
+async def export_job(request: Request, lab: TheLab, who: Reader, job_id: Id) -> Response:
+    """Export a finished job with its members as one tar file: specs, tables, figures, series, provenance, snapshots.
+
+    Whoever asks for `application/octet-stream` by name gets the same bytes under that name.
+    """
+    media = OCTETS if negotiation.names(request.headers.get("accept"), OCTETS) else TAR
     manifest, places = await lab.read(archives.manifest, who.project, job_id)
     lab.outgoing.admit_download()
     source = packed(lab, who.project, manifest, places)
-    return StreamingResponse(source, headers=attachment(f"{job_id}.bfc.tar"), media_type=TAR)
+    return StreamingResponse(source, headers=attachment(f"{job_id}.bfc.tar"), media_type=media)
 
 
 @routes.post(

@@ -30,11 +30,12 @@ FORMS = {
     "pdf": "application/pdf",
 }
 _PLAIN_JSON = "application/json"
+_OCTETS = "application/octet-stream"
 _RESULTS = answers(404, 406, 409, model=ResultsReply)
 _RESULTS["responses"][200]["content"] = {CSV: {"schema": {"type": "string"}}}
 _RESULTS["responses"] |= NOT_MODIFIED
 _FIGURE = answers(404, 406, 409)
-_FIGURE["responses"][200] = content(FORMS["png"], FORMS["svg"], FORMS["pdf"], says="The figure.")
+_FIGURE["responses"][200] = content(_OCTETS, FORMS["png"], FORMS["svg"], FORMS["pdf"], says="The figure.")
 _FIGURE["responses"][200]["content"] |= {
     media: {"schema": {"type": "object", "additionalProperties": True}}
     for media in (FORMS["json"], _PLAIN_JSON)
@@ -80,7 +81,10 @@ async def draw_figure(
     ],
     theme: Annotated[Literal["light", "dark"], Query()] = "light",
 ) -> Response:
-    """Draw a figure as Vega-Lite, PNG, SVG or PDF, by suffix or by `Accept`."""
+    """Draw a figure as Vega-Lite, PNG, SVG or PDF, by suffix or by `Accept`.
+
+    Whoever asks for `application/octet-stream` by name gets the same bytes under that name.
+    """
     stem, form = _form(name, request.headers.get("accept"))
     await _check_name(lab, who, job_id, stem)
     _, hashed = await lab.read(_head, who.project, job_id)
@@ -125,12 +129,15 @@ def _form(name: str, accept: str | None) -> tuple[str, str]:
     stem, dot, suffix = name.rpartition(".")
     if dot and suffix in FORMS:
         return stem, suffix
-    media = negotiation.choose(accept, (*FORMS.values(), _PLAIN_JSON))
+    media = negotiation.choose(accept, (*FORMS.values(), _PLAIN_JSON, _OCTETS))
     return name, next((form for form, its in FORMS.items() if its == media), "json")
 
 
 def _media(form: str, request: Request) -> str:
     """Vega-Lite goes out under its own name only to who names it; to all others it is JSON."""
+    accept = request.headers.get("accept")
+    if negotiation.names(accept, _OCTETS) and not negotiation.names(accept, FORMS[form]):
+        return _OCTETS
     plain = form == "json" and not negotiation.names(request.headers.get("accept"), FORMS[form])
     return _PLAIN_JSON if plain else FORMS[form]
 

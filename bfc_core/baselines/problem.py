@@ -12,7 +12,7 @@ from bfc_core.specs.data import Synthetic
 from bfc_core.targets.samples import teacher_of, test_set, training_set
 
 VALIDATION_SHARE = 0.2
-"""Of the N labels that every learner gets; hyper-parameters see nothing else (SCIENCE §4)."""
+"""Of the N labels that every learner gets; hyper-parameters see nothing else (docs/science.md)."""
 FRESH_SAMPLES = 4000
 """N where the deep learner draws new inputs at each step, so that no number of labels is given."""
 

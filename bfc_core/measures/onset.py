@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bfc_core.measures.undefined import Undefined
 
 LEARNT = 0.01
-"""Feature error below which a level counts as learnt (SCIENCE §3)."""
+"""Feature error below which a level counts as learnt (docs/science.md)."""
 LATE = Undefined(f"not below {LEARNT:g} at the end")
 
 

@@ -3,7 +3,7 @@
 Invariances: any invertible affine map of the learner's features; the effective form, orthogonal maps and a
 common scaling only, since its ridge asks how large a direction is. Letters: K members, n samples, m features,
 k teacher neurons, q numbers that the lowest level reads.
-Source: SCIENCE §3.
+Source: docs/science.md.
 """
 
 from __future__ import annotations

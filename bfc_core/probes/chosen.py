@@ -13,7 +13,7 @@ ROLE = "probe"
 """One role for all probes of a run: equal counts then give equal inputs, whose features are computed once."""
 
 INPUTS_PER_FEATURE = 40
-"""Fresh inputs for each dimension of a layer, at least, where a layer is regressed on (SCIENCE §3)."""
+"""Fresh inputs for each dimension of a layer, at least, where a layer is regressed on (docs/science.md)."""
 
 
 def chosen_layers(spec: words.Probe, view: View) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 The degrees are a headline: they need no choice of coordinates. The split of M − M* is not: level 3 absorbs part of
 what level 2 misses, and how much depends on the read-out, so it is given for a fixed read-out only and named `split`.
 Letters: K members, n samples, m features, k teacher neurons, q numbers that the lowest level reads, d inputs.
-Source: SCIENCE §3.
+Source: docs/science.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Invariances: any invertible affine map of the learner's features; orthogonal maps and a common scaling of the
 teacher's (the balanced form: orthogonal maps and scaling too, since principal components follow them).
-Source: Allen-Zhu and Li, arXiv 2001.04413; definition as in SCIENCE §3.
+Source: Allen-Zhu and Li, arXiv 2001.04413; definition as in docs/science.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What of the target a layer's features hold linearly, against initialisation and against shuffled labels.
 
 Invariances: orthogonal maps, isotropic scaling and translation of the features (the ridge sees how large a direction
-is). Source: Alain and Bengio, arXiv 1610.01644; SCIENCE §3.
+is). Source: Alain and Bengio, arXiv 1610.01644; docs/science.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Invariances: the corrected correlation and λ to orthogonal maps and a common scaling of either side's neurons;
 `aligned_cosine` to orthogonal maps of the neurons, `matched_cosine` to their permutation and signs,
 `raw_cosine` to neither, so these are diagnostics by layer.
-Source: SCIENCE §3. Letters: K members, n samples, m features, q numbers that the lowest level reads.
+Source: docs/science.md. Letters: K members, n samples, m features, q numbers that the lowest level reads.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ THRESHOLDS: Mapping[str, Mapping[str, float]] = {
     "one_level_suffices": {"step_1": 0.3, "control_1": 0.3, "rest_adds": 0.3},
 }
 """Every claim with the default threshold of each component, in the order in which they are judged: the numbered claims
-of SCIENCE §4, then the two that stand beside them, so that a companion never costs a claim its place in the family.
+of docs/science.md, then the two that stand beside them, so that a companion never costs a claim its place in the family.
 `…_over_…` and `step`, `control`, `rest_adds` are log₁₀ ratios; `joint_error`, `error_after` and `deep_error` are −log₁₀."""
 
 PICTURE_THRESHOLDS: Mapping[str, Mapping[str, float]] = {
@@ -56,7 +56,7 @@ class ClaimSpec(Spec):
 
     claim: ClaimName
     thresholds: dict[Annotated[str, Field(max_length=64)], Real] = Field(default_factory=dict)
-    """Thresholds by component, where they differ from those of SCIENCE §4."""
+    """Thresholds by component, where they differ from those of docs/science.md."""
 
     @classmethod
     def example(cls) -> dict[str, Any]:

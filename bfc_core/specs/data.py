@@ -35,7 +35,7 @@ class Synthetic(Spec):
 
 
 def default_gap(fields: dict[str, Any]) -> tuple[float, ...]:
-    """α_l = (−.7)^(l−2): the gap of SCIENCE §6, whatever the number of levels."""
+    """α_l = (−.7)^(l−2): the gap of bench/measured/reproduce.md, whatever the number of levels."""
     return tuple(round((-0.7) ** i, 6) for i in range(fields.get("levels", 3) - 1))
 
 

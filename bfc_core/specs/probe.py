@@ -13,7 +13,7 @@ from bfc_core.specs.series import Series
 class Probe(Spec):
     """Shared by all probes: at which layers, and when."""
 
-    source: ClassVar[str] = "SCIENCE §3"
+    source: ClassVar[str] = "docs/science.md, Measures; after Allen-Zhu and Li, arXiv 2001.04413"
     readings: ClassVar[tuple[Series, ...]] = ()
     layers: tuple[Level, ...] | None = None
     """Layer numbers; all when left out."""

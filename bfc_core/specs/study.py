@@ -28,7 +28,7 @@ MainSchedule = Literal[
 ]
 MAX_MEMBERS = 10_000
 SEEDS_OF_FRESH_SAMPLES = 20
-"""About one run in five to eight sticks there: of 20 seeds the interval tolerates five (SCIENCE §4)."""
+"""About one run in five to eight sticks there: of 20 seeds the interval tolerates five (docs/science.md)."""
 
 
 class Beside(Spec):

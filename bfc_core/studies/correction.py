@@ -1,6 +1,6 @@
 """The correction study: members, tables and claims about backward feature correction.
 
-Source: Allen-Zhu and Li, arXiv 2001.04413; definitions and verdicts as in SCIENCE §2-4.
+Source: Allen-Zhu and Li, arXiv 2001.04413; definitions and verdicts as in docs/science.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every arm of a study of pictures on one page: what it was given, what it reached, and the arm to hold it against.
 
-Source: SCIENCE §2 for the controls, §4 for the sampling error.
+Source: docs/science.md.
 """
 
 from __future__ import annotations

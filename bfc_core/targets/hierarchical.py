@@ -1,4 +1,4 @@
-"""The hierarchical quadratic teacher of Allen-Zhu and Li (arXiv 2001.04413), as SCIENCE §1 builds it.
+"""The hierarchical quadratic teacher of Allen-Zhu and Li (arXiv 2001.04413), as docs/science.md builds it.
 
 Letters: n samples, d coordinates, q numbers the learner reads, k teacher neurons a level, L levels.
 """

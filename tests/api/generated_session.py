@@ -21,6 +21,7 @@ from bfc_lab_client.models import (
     TrainJob,
     TrainSpec,
 )
+from bfc_lab_client.types import File
 
 
 def main(url: str) -> None:
@@ -43,8 +44,9 @@ def main(url: str) -> None:
     listed = list_jobs.sync(client=client, limit=1)
     assert isinstance(listed, JobPage), listed
     assert [one.id for one in listed.items] == [job.id]
-    figure = draw_figure.sync_detailed(job.id, "curves.png", client=client)
-    assert figure.content.startswith(b"\x89PNG"), figure
+    figure = draw_figure.sync(job.id, "curves.png", client=client)
+    assert isinstance(figure, File), figure
+    assert figure.payload.read(4) == b"\x89PNG"
     missing = show_job.sync("job_01hzy3v7k2q8s4t6w9x0", client=client)
     assert isinstance(missing, Problem), missing
     assert missing.status == 404

@@ -72,6 +72,16 @@ def test_every_operation_says_what_it_does_and_how_it_can_end(document: dict[str
                 assert "application/problem+json" in reply["content"], (path, status)
 
 
+def test_what_is_not_json_is_not_told_as_json(document: dict[str, Any]) -> None:
+    def media(path: str) -> list[str]:
+        return list(document["paths"][path]["get"]["responses"]["200"]["content"])
+
+    assert media("/metrics") == ["text/plain"]
+    assert media("/v1/jobs/{job_id}/export") == ["application/octet-stream", "application/x-tar"]
+    assert "application/json" not in media("/v1/snapshots/{snapshot_id}/download")
+    assert media("/v1/jobs/{job_id}/figures/{name}")[0] == "application/octet-stream"
+
+
 def test_every_field_of_our_own_replies_has_a_type(document: dict[str, Any]) -> None:
     for name, schema in document["components"]["schemas"].items():
         Draft202012Validator.check_schema(schema)
@@ -88,6 +98,7 @@ def test_every_example_of_the_catalog_is_accepted(api: httpx.Client) -> None:
         assert word["title"], word["kind"]
         assert word["doc"], word["kind"]
         assert word["source"], word["kind"]
+        assert "§" not in word["source"], "a paper, or a page of the documentation"
         Draft202012Validator(word["schema"]).validate(word["example"])
         if word["part"] == "job" and word["kind"] != "probe":
             reply = api.post("/v1/jobs", params={"dry_run": "true"}, json=word["example"])

@@ -21,7 +21,7 @@ settings.load_profile("untimed")
 Outcomes = dict[str, Outcome]
 Simulate = Callable[..., Outcomes]
 
-# Median rel and feature error of level 2 at the end, as SCIENCE.md §6 has them.
+# Median rel and feature error of level 2 at the end, as bench/measured/reproduce.md has them.
 ENDS = {
     "joint": (3e-4, 1e-5),
     "layerwise": (0.22, 0.14),
@@ -156,7 +156,7 @@ def boundaries(member: Member, made: Mapping[tuple[str, int | None], tuple[list[
 
 @pytest.fixture
 def simulate() -> Simulate:
-    """(study spec) -> outcomes of all its members, reproducing what SCIENCE.md §6 reports."""
+    """(study spec) -> outcomes of all its members, reproducing what bench/measured/reproduce.md reports."""
 
     def run(spec: Any, seed: int = 0) -> Outcomes:
         return {m.key: outcome(m, random.Random(f"{seed} {m.key}")) for m in studies.members(spec)}

@@ -46,6 +46,7 @@ def take(page: Page, place: str, theme: str, target: Path) -> None:
     page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
     page.evaluate("place => { location.hash = place }", place)
     page.wait_for_timeout(SETTLE_MS)
+    page.wait_for_function("() => !document.body.innerText.includes('Drawing…')", timeout=60_000)
     page.screenshot(path=target)
 
 

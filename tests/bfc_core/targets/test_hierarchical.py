@@ -1,4 +1,4 @@
-"""The hierarchical teacher is what SCIENCE §1 says."""
+"""The hierarchical teacher is what docs/science.md says."""
 
 from __future__ import annotations
 

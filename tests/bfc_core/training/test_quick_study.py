@@ -1,4 +1,4 @@
-"""The quick study's numbers (SCIENCE §6), three seeds, at another size than the default."""
+"""The quick study's numbers (bench/measured/reproduce.md), three seeds, at another size than the default."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ function usageCard(usage) {
   const jobs = Object.entries(usage.jobs ?? {}).filter(([, count]) => count > 0);
   return h("section", { class: "card", "aria-label": "Usage" }, h("h2", null, "What this project uses"),
     h("dl", { class: "estimate", style: { gridTemplateColumns: "repeat(auto-fill, minmax(130px, 1fr))" } },
-      [["Snapshots", bytes(usage.snapshot_bytes)], ["Data sets", bytes(usage.dataset_bytes)], ["Compute", duration(usage.run_seconds)], ...jobs.map(([state, count]) => [`Jobs ${state}`, number(count)])]
+      [["Snapshots", bytes(usage.snapshot_bytes)], ["Data sets", bytes(usage.dataset_bytes)], ["Time of all jobs", duration(usage.run_seconds)], ...jobs.map(([state, count]) => [`Jobs ${state}`, number(count)])]
         .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
     Object.keys(usage.quotas ?? {}).length ? h("p", { class: "note", style: { marginTop: "10px" } }, "Limits: ", Object.entries(usage.quotas).map(([name, value]) => `${name.replaceAll("_", " ")} ${name.endsWith("_bytes") ? bytes(value) : number(value)}`).join(", ")) : null);
 }
