@@ -81,7 +81,7 @@ def plan(body: Any) -> Plan:
         raise Refused(_of_a_member(fault)) from None
     estimates = [specs.estimate(member.spec) for member in members]
     largest = max(range(len(members)), key=lambda place: estimates[place].memory_bytes, default=0)
-    return Plan(job, members, specs.combined(estimates), largest)
+    return Plan(job, members, specs.combined(estimates, [member.pack for member in members]), largest)
 
 
 def _of_a_member(fault: ValidationError) -> Iterator[Fault]:

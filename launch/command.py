@@ -113,7 +113,7 @@ def worker(
 @app.command()
 def migrate(
     step: Annotated[str, typer.Argument(help="upgrade, downgrade or check.")] = "upgrade",
-    revision: Annotated[str | None, typer.Argument(help="Where to; default: the newest. A downgrade needs one: base takes everything away.")] = None,
+    revision: Annotated[str | None, typer.Argument(help="Where to; default: the newest. base is an empty database.")] = None,
     data: Data = DATA,
 ) -> None:
     """Bring the database's schema up to date, or say whether it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -69,7 +69,8 @@ def submit(
     _room(connection, project_id, max(1, len(members)), quotas.get("queued_jobs", placing.bounds.get("queued_jobs")))
     job_id = new_id("job")
     study = job.kind in STUDIES
-    cost = specs.combined(_cost(one.spec) for one in members) if study else _cost(job.spec)
+    costs = [_cost(one.spec) for one in members]
+    cost = specs.combined(costs, [one.pack for one in members]) if study else _cost(job.spec)
     met = all(state == "succeeded" for state in states.values())
     row = _row(project_id, job.kind, job.spec, cost) | {
         "id": job_id,
@@ -299,13 +300,13 @@ def _members(
         if member.pack is not None:
             packs.setdefault(member.pack, []).append(member.key)
     names = {pack: new_id("pack") for pack in packs}
-    together = {pack: _together(costs[key] for key in keys) for pack, keys in packs.items()}
+    shared = {pack: specs.together([costs[key] for key in keys]) for pack, keys in packs.items()}
     rows, waits = [], []
     for member in members:
         row = _row(study["project_id"], member.kind, member.spec, costs[member.key])
         if member.pack is not None:
             row |= {"pack_id": names[member.pack], "slot": packs[member.pack].index(member.key)}
-            row |= together[member.pack]
+            row["memory_bytes"], row["device_memory_bytes"] = shared[member.pack]
         else:
             row |= {"pack_id": None, "slot": None}
         rows.append(
@@ -333,14 +334,6 @@ def _members(
 
 def _cost(spec: Any) -> specs.Estimate:
     return specs.estimate(spec)
-
-
-def _together(costs: Iterable[specs.Estimate]) -> dict[str, int]:
-    """What a pack needs: one process and device, and every member's own part."""
-    found = list(costs)
-    own = sum(cost.device_memory_bytes for cost in found)
-    process = max(cost.memory_bytes - cost.device_memory_bytes for cost in found)
-    return {"memory_bytes": process + own, "device_memory_bytes": own}
 
 
 def _depend(connection: Connection, pairs: Sequence[tuple[str, str]]) -> None:

@@ -108,8 +108,8 @@ def retry(connection: Connection, project_id: str, job_id: str) -> None:
         raise Conflict("retry", job.state, "only a failed or cancelled job can be tried again")
     if job.kind not in STUDIES:
         _free_parent(connection, job, "retry")
+        _needs_may_succeed(connection, job)
         _requeue(connection, [job_id], BY_CLIENT)
-        _blame_again(connection, [job_id])
         if job.parent_id is not None:
             count_members(connection, job.parent_id)
         return
@@ -180,6 +180,17 @@ def _requeue(connection: Connection, ids: list[str], reason: str) -> None:
                  WHERE id = ANY(:ids)"""),
             {"ids": ids, "reason": reason},
         )
+
+
+def _needs_may_succeed(connection: Connection, job: Row[Any]) -> None:
+    """A job that waits for one which ended without success would be cancelled again at once."""
+    ended = connection.execute(
+        text("""SELECT n.id, n.state FROM job_dependencies d JOIN jobs n ON n.id = d.needs_id
+                 WHERE d.job_id = :id AND n.state IN ('failed', 'cancelled') ORDER BY n.id LIMIT 1"""),
+        {"id": job.id},
+    ).one_or_none()
+    if ended is not None:
+        raise Conflict("retry", job.state, f"job {ended.id}, which it waits for, is {ended.state}; retry that first")
 
 
 def _blame_again(connection: Connection, ids: list[str]) -> None:

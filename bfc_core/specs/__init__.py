@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bfc_core.specs.baseline import LEARNERS, BaselineKind, baseline_name
-from bfc_core.specs.costs import Estimate, combined, estimate
+from bfc_core.specs.costs import Estimate, combined, estimate, together
 from bfc_core.specs.data import DataSpec
 from bfc_core.specs.errors import Fault, SpecError
 from bfc_core.specs.job import (
@@ -49,5 +49,5 @@ __all__ = [
     "Probe", "ProbeJob", "ProbeKind", "ProbeSpec", "Roles", "ScheduleSpec", "Seeds", "Sgd", "Spec", "SpecError", "Stage",
     "StudyBase", "StudyJob", "StudySpec", "SweepJob", "SweepSpec", "TrainJob", "TrainSpec", "baseline_name", "canonical",
     "catalog", "combined", "dump", "estimate", "layers", "load", "parse_job", "placed", "seeds", "shape_key", "spec_hash",
-    "stages", "total_steps", "words",
+    "stages", "together", "total_steps", "words",
 ]  # fmt: skip

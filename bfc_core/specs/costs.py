@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from typing import Any
 
 from bfc_core.specs.baseline import (
@@ -62,21 +63,34 @@ def estimate(spec: TrainSpec | BaselineSpec | ProbeSpec) -> Estimate:
     )
 
 
-def combined(estimates: Iterable[Estimate]) -> Estimate:
-    """Members together: sums, but memory is the largest member's."""
+def combined(estimates: Iterable[Estimate], packs: Iterable[str | None] = ()) -> Estimate:
+    """Members together: sums, but memory is that of the process that needs most.
+
+    `packs` names the pack of each member that shares its process with others; None, or too few: it has its own.
+    """
     found = list(estimates)
     if not found:
         return Estimate(0, 0, 0, PROCESS_BYTES, 0, 0.0)
-    widest = max(found, key=lambda one: one.memory_bytes)
+    processes: dict[str | int, list[Estimate]] = {}
+    for place, (one, pack) in enumerate(zip_longest(found, packs)):
+        processes.setdefault(place if pack is None else pack, []).append(one)
+    widest = max(processes.values(), key=lambda process: together(process)[0])
+    memory_bytes, device_memory_bytes = together(widest)
     return Estimate(
         parameters=sum(one.parameters for one in found),
         flops=sum(one.flops for one in found),
         snapshot_bytes=sum(one.snapshot_bytes for one in found),
-        memory_bytes=widest.memory_bytes,
-        device_memory_bytes=widest.device_memory_bytes,
+        memory_bytes=memory_bytes,
+        device_memory_bytes=device_memory_bytes,
         seconds=round(sum(one.seconds for one in found), 3),
-        largest=widest.largest,
+        largest=max(widest, key=lambda one: one.memory_bytes).largest,
     )
+
+
+def together(pack: Sequence[Estimate]) -> tuple[int, int]:
+    """Memory and device memory in bytes of members that share a process: one process, and every member's own part."""
+    own = sum(one.device_memory_bytes for one in pack)
+    return max(one.memory_bytes - one.device_memory_bytes for one in pack) + own, own
 
 
 def input_dim(data: Any) -> int:

@@ -92,6 +92,11 @@ def test_what_waits_for_a_failed_job_is_cancelled_with_all_that_waits_for_it(led
     assert (error["code"], error["job"]) == ("dependency_failed", second)
     late = ledger.submit(after=[first])
     assert ledger.state(late) == "cancelled", "told at once when it comes too late"
+    with pytest.raises(Conflict, match=f"job {second}, which it waits for, is cancelled; retry that first"):
+        ask(ledger, steps.retry, third)
+    for job in (first, second, third):
+        ask(ledger, steps.retry, job)
+    assert [ledger.state(job) for job in (first, second, third)] == ["queued", "waiting", "waiting"]
 
 
 def test_two_ends_at_once_release_what_waits_for_both(ledger: Ledger) -> None:

@@ -37,3 +37,14 @@ def test_only_a_hierarchical_target_needs_statistics() -> None:
     wide = {"kind": "parity", "input_dim": 50_000, "samples": 100, "test_samples": 100}
     spec = specs.TrainSpec.model_validate({"data": wide, "model": {"kind": "mlp", "width": 16}, "probes": []})
     assert specs.estimate(spec).memory_bytes < 2_000 * MEGABYTE
+
+
+def test_a_packs_memory_is_one_process_and_all_its_members_parts() -> None:
+    spec = specs.TrainSpec()
+    one = specs.estimate(spec)
+    own = one.device_memory_bytes
+    assert own > 0
+    assert specs.combined([one] * 3).memory_bytes == one.memory_bytes, "three processes, one after another"
+    packed = specs.combined([one] * 3, ["p", None, "p"])
+    assert (packed.memory_bytes, packed.device_memory_bytes) == (one.memory_bytes + own, 2 * own)
+    assert packed.seconds == specs.combined([one] * 3).seconds
