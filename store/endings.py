@@ -139,7 +139,7 @@ def _verdict(
         case "cancelled":
             return "failed", {"code": "stopped", "message": "its process stopped unasked"}, ending.reason
         case "memory" if kills >= MEMORY_KILLS:
-            return "failed", ending.error or _out_of_memory(), ending.reason
+            return "failed", ending.error or _out_of_memory(ending), ending.reason
         case "lost" | "killed" | "memory" if lost + kills >= limit:
             return "failed", _exhausted(lost + kills, ending), ending.reason
     if row.state == "pausing":
@@ -162,10 +162,11 @@ def _told(value: dict[str, Any]) -> str:
     return json.dumps(results.finite(value)).replace("\\u0000", "")
 
 
-def _out_of_memory() -> dict[str, Any]:
+def _out_of_memory(ending: Ending) -> dict[str, Any]:
+    last = ending.reason or _SAID[ending.outcome]
     return {
         "code": "out_of_memory",
-        "message": f"its process ran out of memory {MEMORY_KILLS} times",
+        "message": f"it ran out of memory {MEMORY_KILLS} times; the last: {last}",
         "hint": "make the job smaller, or raise limits.memory_bytes where the worker has more",
     }
 

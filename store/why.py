@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from store.errors import NotFound
 from store.jobs import STUDIES
+from store.states import LEASED
 
 FACTS = text("""
     SELECT j.*, now() AS now, w.name AS worker_name, w.host, w.device AS worker_device,
@@ -84,6 +85,8 @@ def _study(connection: Connection, facts: RowMapping) -> dict[str, Any]:
             f"its members are being stopped ({spoken})",
             "it is cancelled when the last process is gone",
         )
+    elif not any(members.get(state) for state in LEASED):
+        says, after = f"no member is at work now ({spoken})", "it concludes when the last member has ended"
     else:
         says, after = f"its members are at work ({spoken})", "it concludes when the last member has ended"
     return {"says": says, "next": after, "members": members, "waits_for": waits, **lease}
