@@ -178,7 +178,8 @@ def main() -> None:
     torch.set_num_threads(1)
     arrays = made(args.samples, tests=2000) if args.data is None else read(args.data)
     none: dict[str, Any] = {"probes": [], "snapshots": {"weights": None, "features": None}}
-    bare, full = (spec_of(args.samples, args.steps, args.batch, **changes) for changes in (none, {}))
+    bare = spec_of(args.samples, args.steps, args.batch, **none)
+    full = spec_of(args.samples, args.steps, args.batch)
     data = prepare(bare.data, arrays, 0, torch.device("cpu"))  # type: ignore[arg-type]
     torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)  # its first use imports the compiler: not timed
     theirs, alone, probed = [], [], []

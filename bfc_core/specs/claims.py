@@ -46,9 +46,10 @@ PICTURE_THRESHOLDS: Mapping[str, Mapping[str, float]] = {
         "control_2": 1.5,
         "beyond_sampling": 0.0,
     },
+    "correction_is_local": {"lambda": 0.1, "lambda_over_longer": 0.176, "after_minus_longer": 2.0},
 }
 """The same for pictures, in points of accuracy. `beyond_sampling` is what a difference exceeds twice its test-sampling
-error by."""
+error by; `lambda_over_longer` is a log₁₀ ratio, at most 1.5-fold."""
 
 
 class ClaimSpec(Spec):

@@ -48,6 +48,7 @@ PHRASES: Mapping[str, str] = {
     "weakest_after": "share of the weakest direction captured after",
     "even_lags": "the same with directions of equal strength",
     "lambda": "movement λ, correction's part of all change since initialisation,",
+    "lambda_over_longer": "movement λ over that of the same depth trained longer at the same rate",
     "shallow_over_deep": "error of the best shallow learner over the deep one",
     "shallow_error": "error of the best shallow learner",
     "deep_error": "error of the deep learner",

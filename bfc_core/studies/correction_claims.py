@@ -25,7 +25,7 @@ from bfc_core.studies.arms import (
 )
 from bfc_core.studies.claims import Claim, Component, Unit, asked, finite
 from bfc_core.studies.outcomes import DIVERGED, Reading
-from bfc_core.studies.picture_claims import PICTURE_CLAIMS, picture_step
+from bfc_core.studies.picture_claims import PICTURE_CLAIMS, picture_step, unforgotten_rows
 from bfc_core.studies.readings import FEATURE_FLOOR, control_error, log_error, log_ratio
 from bfc_core.studies.seeds import Found, Seeds, Values
 
@@ -65,7 +65,10 @@ def unanswered(study: specs.CorrectionSpec, runs: Sequence[Run]) -> Iterator[dic
         for name in asked(study.claims, (name for name in defaults if name in study.answers)):
             needs = [arms for *_, arms in found.get(name, _nothing)(study, seeds)]
             missing = [arm for arms in needs for arm in arms if (arm, 0) not in seeds.runs]
-            if not needs or missing:
+            kept = unforgotten_rows(study, seeds) if pictures and name == "correction_is_local" else {}
+            for level, why in kept.items():
+                yield {"claim": name, "readout": readout, "level": level, "why": why}
+            if (not needs and not kept) or missing:
                 yield {"claim": name, "readout": readout, "why": _why_not(name, study, readout, missing)}
             elif name == "lower_features_corrected" and not pictures:
                 for level in sorted(set(layers(study)[:-1]) - set(lower_levels(study))):
@@ -79,6 +82,8 @@ def _why_not(name: str, study: specs.CorrectionSpec, readout: str, missing: Sequ
     data = study.base.data
     if missing:
         return f"needs the arms {', '.join(dict.fromkeys(missing))}, which the study leaves out"
+    if name == "correction_is_local" and of_pictures(study) and not study.how_deep:
+        return "how_deep is false"
     if name in ("correction_is_deep", "one_level_suffices"):
         return "needs windows of k = 0, 1 and 2 at one row l" if study.how_deep else "how_deep is false"
     if name == "weak_directions_corrected":
@@ -98,7 +103,7 @@ def _why_not_level(level: int, study: specs.CorrectionSpec) -> str:
 
 
 def _component(name: str, threshold: float, values: Values, pictures: bool) -> Component:
-    unit: Unit = "points" if pictures else UNITS.get(name, "log10 ratio")
+    unit = UNITS.get(name, "points" if pictures else "log10 ratio")
     return Component(name, values, threshold, unit, at_most=name in AT_MOST)
 
 
@@ -110,8 +115,9 @@ UNITS: Mapping[str, Unit] = {
     "weakest_after": "share",
     "even_lags": "share",
     "lambda": "lambda",
+    "lambda_over_longer": "log10 ratio",
 }
-AT_MOST = {"lambda", "even_lags", "rest_adds"}
+AT_MOST = {"lambda", "lambda_over_longer", "even_lags", "rest_adds"}
 
 
 def _joint_beats_layerwise(_: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:

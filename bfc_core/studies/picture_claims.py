@@ -8,6 +8,7 @@ probe's accuracy, a run of an older version) the two count as independent, which
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bfc_core import specs
@@ -15,6 +16,10 @@ from bfc_core.studies.arms import rows_of_windows, window_name
 from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome, Reading
 from bfc_core.studies.seeds import Found, Seeds, Values
 
+FORGOTTEN = 0.7
+"""1 − c(initialisation, stage 1) from which on similarity to the initialisation says nothing of stage 2 (SCIENCE §4)."""
+STILL = 1e-6
+"""λ below which a block counts as not moved when two are divided."""
 GREEDY = ("layerwise", "layerwise_convolutional")
 
 
@@ -136,8 +141,61 @@ def picture_step(seeds: Seeds, row: int, frees: Sequence[int], step: int) -> dic
     return {f"step_{step}": gained, f"control_{step}": control, "beyond_sampling": beyond}
 
 
+def _correction_is_local(study: specs.CorrectionSpec, seeds: Seeds) -> Iterator[Found]:
+    """λ of block l where all blocks up to it were freed: small, not much above that of the same blocks trained longer at
+    the same rate with no block above, and with a gain of the probe; nothing where stage 1 kept the initialisation."""
+    lower = {where["level"]: values for where, values, _ in _lower_features_corrected(study, seeds)}
+    for row in sorted(set(lower) - set(unforgotten_rows(study, seeds))):
+        arms = _freed_and_longer(study, row)
+        moved, longer = (_second_stage(seeds, arm, "lambda", row) for arm in arms)
+        values = {
+            "lambda": tuple(math.inf if one is None else one for one in moved),
+            "lambda_over_longer": tuple(_movement(a, b) for a, b in zip(moved, longer, strict=True)),
+            "after_minus_longer": lower[row]["after_minus_longer"],
+        }
+        yield {"level": row}, values, arms
+
+
+def unforgotten_rows(study: specs.CorrectionSpec, seeds: Seeds) -> dict[int, str]:
+    """Rows l whose block l was, in the median seed, still like its initialisation after stage 1: λ has no meaning there."""
+    found = {}
+    for row in rows_of_windows(study) if study.how_deep else ():
+        kept = _second_stage(seeds, _freed_and_longer(study, row)[0], "weight_correlation/init_before", row)
+        known = [1 - one for one in kept if one is not None]
+        if known and statistics.median(known) < FORGOTTEN:
+            share = statistics.median(known)
+            found[row] = (
+                f"undefined: initialisation not forgotten (1 − c(initialisation, stage 1) is {share:.2f}, {FORGOTTEN} is "
+                "asked); train stage 1 longer, at a higher rate or decay"
+            )
+    return found
+
+
+def _freed_and_longer(study: specs.CorrectionSpec, row: int) -> tuple[str, str]:
+    """The window that frees all blocks up to l, and its control of equal updates."""
+    free = rows_of_windows(study)[row][-1]
+    return window_name(row, free), window_name(row, free, "equal_updates")
+
+
+def _second_stage(seeds: Seeds, arm: str, key: str, block: int) -> list[Reading]:
+    """A reading at the end of stage 2, one a seed."""
+    found: list[Reading] = []
+    for index in range(seeds.count):
+        run = seeds.runs.get((arm, index))
+        found.append(run.outcome.at(run.second_stage_end, key, block) if run else None)
+    return found
+
+
+def _movement(treatment: Reading, control: Reading) -> float:
+    """log₁₀ of λ over λ; plus infinity where either is missing."""
+    if treatment is None or control is None:
+        return math.inf
+    return math.log10(max(treatment, STILL) / max(control, STILL))
+
+
 PICTURE_CLAIMS: Mapping[str, Callable[[specs.CorrectionSpec, Seeds], Iterator[Found]]] = {
     "joint_beats_layerwise": _joint_beats_layerwise,
     "lower_features_corrected": _lower_features_corrected,
     "correction_is_deep": _correction_is_deep,
+    "correction_is_local": _correction_is_local,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -40,7 +41,11 @@ def outcome(member: Member) -> Outcome:
         "columns": [
             {"name": n, "type": "number"} for n in ("step", "stage", "key", "block", "name", "value")
         ],
-        "rows": [[9, 1, "linear_accuracy", 4, "b4", accuracy - 0.1]],
+        "rows": [
+            [9, 1, "linear_accuracy", 4, "b4", accuracy - 0.1],
+            [9, 1, "lambda", 4, "b4", 0.04 if "equal" in arm else 0.05],
+            [9, 1, "weight_correlation/init_before", 4, "b4", 0.2],
+        ],
     }
     return Outcome(member.key, "succeeded", summary, {"probes": probes})
 
@@ -99,6 +104,27 @@ def test_depth_and_lower_features_are_claimed_in_points():
     rows = [r for r in result.tables["how_deep"].records() if r["control"] == "none"]
     assert {r["free"] for r in rows} == {0, 1, 2, 4}
     assert all(r["test_accuracy"] is not None and r["relative_test_error"] is None for r in rows)
+
+
+def test_locality_asks_for_small_movement_a_control_and_a_forgotten_initialisation():
+    result = concluded(study())
+    (claim,) = (c for c in result.summary["claims"] if c["claim"] == "correction_is_local")
+    assert (claim["verdict"], claim["level"]) == ("supported", 4)
+    parts = {part["name"]: part for part in claim["components"]}
+    assert parts["lambda"]["effect"] == 0.05
+    assert parts["lambda_over_longer"]["effect"] == pytest.approx(math.log10(1.25))
+    strict = study(claims=[{"claim": "correction_is_local", "thresholds": {"lambda_over_longer": 0.05}}])
+    assert concluded(strict).summary["claims"][0]["verdict"] == "not_supported"
+
+    def kept(member: Member) -> Outcome:
+        one = outcome(member)
+        rows = [[*row[:-1], 0.8] if "init_before" in row[2] else row for row in one.tables["probes"]["rows"]]
+        return Outcome(one.key, one.state, one.summary, {"probes": {**one.tables["probes"], "rows": rows}})
+
+    told = studies.conclude(study(), {m.key: kept(m) for m in studies.members(study())}).summary
+    assert "correction_is_local" not in {c["claim"] for c in told["claims"]}
+    (reason,) = (u["why"] for u in told["unanswered"] if u["claim"] == "correction_is_local")
+    assert reason.startswith("undefined: initialisation not forgotten (1 − c(initialisation, stage 1) is 0.20")
 
 
 def test_a_difference_within_its_sampling_error_is_not_supported():
