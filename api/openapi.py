@@ -101,7 +101,7 @@ def _told_apart(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _media_in_order(told: dict[str, Any]) -> dict[str, Any]:
-    """Without the JSON that FastAPI adds to every reply; bytes first, for a generated client reads all as the first it knows."""
+    """Without the JSON that FastAPI adds to every reply; bytes first: generated clients read all as the first they know."""
     found = {media: one for media, one in told.items() if (media, one) != ("application/json", {"schema": {}})}
     first = {media: one for media, one in found.items() if media == "application/octet-stream"}
     return first | found
