@@ -139,7 +139,7 @@ def measure_of(study: Study) -> Measure:
         span = [min(accuracies), max(accuracies)]
         axis = {
             "scale": {"zero": False, "nice": True},
-            "axis": {"title": "test accuracy", "format": ".0%", "tickCount": 6},
+            "axis": {"title": "test accuracy", "format": ".1~%", "tickCount": 6, "tickMinStep": 0.001},
         }
         shade: Spec = {"domain": span, "scheme": "viridis"}
         return Measure("test_accuracy", "accuracy", 0.0, axis, shade, f"datum.median < {sum(span) / 2!r}")

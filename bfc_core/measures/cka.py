@@ -16,7 +16,7 @@ import numpy as np
 from bfc_core.measures.moments import Moments, centred, is_constant
 from bfc_core.measures.undefined import CONSTANT, NOT_FINITE, Array, Scalar, Undefined
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 16
 """Entries of Gram matrices whose products are summed in the matrices' own precision; beyond, in float64."""
 
 TOO_FEW = Undefined("debiased CKA needs at least 4 samples")
