@@ -20,6 +20,7 @@ from bfc_core.probes.stored import probe_stored
 from bfc_core.records import Checkpoint, Record
 from bfc_core.specs.data import UPLOADED
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
+from bfc_core.threads import use_threads
 from bfc_core.training.engine import train_pack
 from bfc_core.training.members import Audience
 
@@ -43,7 +44,7 @@ def run(
     resumed from any of its checkpoints. `checkpoint_now` is asked between steps; a Checkpoint follows at once when
     it turns true. `inputs` holds the stored things a job names: data sets, snapshots.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     if isinstance(spec, BaselineSpec):
         yield from bfc_core.baselines.run_baseline(spec, device=device)
     elif isinstance(spec, ProbeSpec):
@@ -83,7 +84,7 @@ def run_pack(
     The program's shape follows from all of `specs`, so no member's numbers depend on which slots are `active`, on
     which `gone` reports, or on when: other slots compute unread.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     if not specs:
         return
     if isinstance(specs[0].data, UPLOADED):
