@@ -23,6 +23,8 @@ STEPS = 60
 While the penalty is being chosen `CHOOSING` does: which one finds most of the held-out labels is settled long before."""
 TOLERANCE, CHOOSING = 5e-6, 1e-4
 MEMORY = 8
+SAFE = 60.0
+"""Logits below this have exponentials that float32 adds up over any number of classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class Probes:
     intercepts: Tensor
 
     def logits(self, z: Tensor) -> Tensor:
-        """z (n, d) -> (P, n, c)."""
-        return torch.einsum("nr,prc->pnc", self.basis(z), self.weights) + self.intercepts[:, None]
+        """z (n, d) -> (P, n, c); the weights are few, so it is they that are turned."""
+        turned = torch.einsum("dr,prc->pdc", self.basis.turn, self.weights)
+        return (z - self.basis.mean) @ turned + self.intercepts[:, None]
 
     def accuracy(self, z: Tensor, labels: Tensor) -> Tensor:
         """Share of labels (n,) that are found, by penalty (P,)."""
@@ -78,9 +81,21 @@ def fit_logistic(
 ) -> Probes:
     """Probes of one layer z (n, d) for labels (n,) int64, one for each penalty; `start` warms them up."""
     turned = basis(z) if start is None else start.basis
-    u = turned(z)
-    path, found = _path(turned, u, labels, classes, torch.as_tensor(penalties).to(z), start)
-    live = torch.arange(len(penalties), device=z.device)
+    return _fit(turned, turned(z), labels, classes, penalties, start, tolerance)
+
+
+def _fit(
+    turned: Basis,
+    u: Tensor,
+    labels: Tensor,
+    classes: int,
+    penalties: Sequence[float],
+    start: Probes | None,
+    tolerance: float,
+) -> Probes:
+    """Probes on features u (n, r) that the basis `turned` has turned already."""
+    path, found = _path(turned, u, labels, classes, torch.as_tensor(penalties).to(u), start)
+    live = torch.arange(len(penalties), device=u.device)
     for _ in range(STEPS):
         settled = path.step(tolerance)
         if bool(settled.any()):
@@ -118,13 +133,18 @@ class _Losses:
     def __call__(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """w (1 + r, P, c) -> values (P,) and their gradient, of w's shape."""
         n = len(self.design)
-        logits = (self.design @ w.flatten(1)).view(n, *w.shape[1:])
-        normaliser = logits.logsumexp(2, keepdim=True)
-        probability = logits.sub_(normaliser).exp_()
+        # Samples lie innermost, so that sums over the few classes run along them: (P, c, n).
+        logits = (w.flatten(1).mT @ self.design.mT).view(*w.shape[1:], n)
+        low, high = logits.aminmax()
+        # Exponentials of small logits need no shift; NaN takes the careful way too.
+        shift = 0.0 if bool((low > -SAFE) & (high < SAFE)) else logits.amax(1, keepdim=True)
+        probability = logits.sub_(shift).exp_() if isinstance(shift, Tensor) else logits.exp_()
+        total = probability.sum(1, keepdim=True)
+        normaliser = (total.log() + shift).mean((1, 2))
+        inner = (probability.div_(total).flatten(0, 1) @ self.design).mT.reshape(w.shape) / n
         pull = self.ridge[..., None] * w
-        value = normaliser.mean((0, 2)) + (w * (0.5 * pull - self.target[:, None])).sum((0, 2))
-        gradient = (self.design.mT @ probability.flatten(1)).view_as(w) / n - self.target[:, None] + pull
-        return value, gradient
+        value = normaliser + (w * (0.5 * pull - self.target[:, None])).sum((0, 2))
+        return value, inner - self.target[:, None] + pull
 
 
 class _Path:
@@ -216,10 +236,12 @@ def choose_logistic(
 ) -> Chosen:
     """Fit all penalties on the first part, choose on the last `held_out` of the samples, refit from there."""
     split = len(z) - max(1, round(held_out * len(z)))
-    fitted = fit_logistic(z[:split], labels[:split], classes, penalties, tolerance=CHOOSING)
+    turned = basis(z[:split])
+    u = turned(z)
+    fitted = _fit(turned, u[:split], labels[:split], classes, penalties, None, CHOOSING)
     scores = fitted.accuracy(z[split:], labels[split:])
     # Among equals the largest penalty.
     best = max(range(len(penalties)), key=lambda i: (float(scores[i]), penalties[i]))
     start = Probes(fitted.basis, fitted.weights[best : best + 1], fitted.intercepts[best : best + 1])
-    again = fit_logistic(z, labels, classes, [penalties[best]], start)
+    again = _fit(turned, u, labels, classes, [penalties[best]], start, TOLERANCE)
     return Chosen(penalties[best], float(scores[best]), again)
