@@ -233,15 +233,22 @@ def _cells(study: specs.CorrectionSpec) -> Iterator[Arm]:
             yield Arm(name, words.LayerwiseThenJoint(), "cells", cell=cell, changes={"data": target})
 
 
+#: Points of a stage's curve of feature error; they cost a tenth of the training at most.
+CURVE_POINTS = 8
+
+
 def with_probes(study: specs.CorrectionSpec) -> tuple[Any, ...]:
     """The base's probes, and those that the study's questions need where the base has not set them itself."""
     base = study.base
-    kinds = {probe.kind for probe in base.probes}
+    # Defaults of the base are at stage ends; the figures draw feature error as a curve.
+    own = base.probes if "probes" in base.model_fields_set or of_pictures(study) else ()
+    kinds = {probe.kind for probe in own}
     needed: list[Any] = []
     if isinstance(base.data, SYNTHETIC):
-        needed += [probes.FeatureError(), probes.WeightCorrelation()]
+        every = max(1, base.budget.steps // CURVE_POINTS)
+        needed += [probes.FeatureError(every=every), probes.WeightCorrelation()]
     if isinstance(base.data, Hierarchical):
         needed.append(probes.Captured())
     if of_pictures(study):
         needed += [probes.Linear(), probes.WeightCorrelation(inputs=PICTURES_COMPARED)]
-    return (*base.probes, *(probe for probe in needed if probe.kind not in kinds))
+    return (*own, *(probe for probe in needed if probe.kind not in kinds))
