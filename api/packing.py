@@ -83,7 +83,7 @@ async def _shown(lab: Lab, project: str, manifest: Mapping[str, Any]) -> AsyncIt
     for name, table in found["tables"].items():
         yield f"tables/{name}.csv", csv_of(table)
     kind = root["job"]["spec"].get("kind") if root["job"]["kind"] == "study" else root["job"]["kind"]
-    for one in figures.names(str(kind)):
+    for one in figures.names(str(kind), root["job"]["spec"]):
         for form, suffix in (("json", "vl.json"), ("svg", "svg")):
             order = {
                 "op": "figure",

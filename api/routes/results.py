@@ -146,7 +146,8 @@ def _entries(job: Any) -> list[dict[str, Any]]:
     from bfc_core import figures
 
     kind = job["spec"]["kind"] if job["kind"] == "study" else job["kind"]
-    return [{"name": one["name"], "title": one["title"], "doc": one["doc"]} for one in figures.names(kind)]
+    found = figures.names(kind, job["spec"])
+    return [{"name": one["name"], "title": one["title"], "doc": one["doc"]} for one in found]
 
 
 async def _check_name(lab: Lab, who: Principal, id_: str, stem: str) -> None:

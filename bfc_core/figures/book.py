@@ -21,6 +21,8 @@ class Figure:
     title: str
     kinds: tuple[str, ...]
     draw: Draw
+    asked_by: str | None = None
+    """A field of the study's spec: without it there is nothing to draw."""
 
     @property
     def doc(self) -> str:
@@ -30,19 +32,26 @@ class Figure:
 _FIGURES: dict[str, Figure] = {}
 
 
-def figure(name: str, title: str, *kinds: str) -> Callable[[Draw], Draw]:
+def figure(name: str, title: str, *kinds: str, asked_by: str | None = None) -> Callable[[Draw], Draw]:
     """Register the decorated function as what draws `name` for studies and jobs of these kinds."""
 
     def register(draw: Draw) -> Draw:
-        _FIGURES[name] = Figure(name, title, kinds, draw)
+        _FIGURES[name] = Figure(name, title, kinds, draw, asked_by)
         return draw
 
     return register
 
 
-def names(kind: str) -> list[dict[str, str]]:
-    """`{"name", "title", "doc"}` of every figure that a study (or job) of this kind can show, in order."""
-    found = [one for one in _FIGURES.values() if kind in one.kinds]
+def names(kind: str, spec: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    """`{"name", "title", "doc"}` of every figure that a study (or job) of this kind can show, in order.
+
+    With its spec, less what it did not ask for.
+    """
+    found = [
+        one
+        for one in _FIGURES.values()
+        if kind in one.kinds and (one.asked_by is None or spec is None or spec.get(one.asked_by))
+    ]
     return [{"name": one.name, "title": one.title, "doc": one.doc} for one in found]
 
 

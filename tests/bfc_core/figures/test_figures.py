@@ -170,3 +170,10 @@ def test_a_map_of_similarities_is_whole_and_shows_the_start_and_the_last_two_mom
     assert now[2, 4] == now[4, 2] == 0.25
     assert now[3, 3] == 1
     vl_convert.vegalite_to_vega(drawn)
+
+
+def test_a_figure_that_the_study_did_not_ask_for_is_not_listed() -> None:
+    def listed(spec: dict[str, Any] | None) -> bool:
+        return "sliding" in {one["name"] for one in figures.names("correction", spec)}
+
+    assert [listed(None), listed({"sliding": [2]}), listed({"sliding": []}), listed({})] == [True, True, False, False]
