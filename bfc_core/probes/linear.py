@@ -103,7 +103,9 @@ def read_information_gap(spec: words.InformationGap, view: View) -> Iterable[Rea
         return 1 - linear_errors(z, y, len(y) // 2, penalties, streaming=True)
 
     best, features = held(read), view.features(x)
-    for layer in chosen_layers(spec, view):
+    chosen = chosen_layers(spec, view)
+    for layer in (one for one in view.layers if one <= max(chosen, default=0)):
         here = held(features[layer])
-        yield Reading("information_gap", here - best, layer)
+        if layer in chosen:
+            yield Reading("information_gap", here - best, layer)
         best = torch.maximum(best, here)

@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from bfc_core.probes.chosen import ROLE
 from bfc_core.probes.degrees import split_shares
+from bfc_core.probes.linear import read_information_gap
 from bfc_core.probes.sensitivity import fourier_coefficients, synonym_sensitivity
+from bfc_core.specs import probe as words
 from bfc_core.specs.data import RandomHierarchy, Staircase
 from bfc_core.streams import stream
 from bfc_core.targets.monomials import products, staircase
 from bfc_core.targets.random_hierarchy import random_hierarchy
+from tests.bfc_core.probes.still import StillView
 
 
 def cube(d: int) -> np.ndarray:
@@ -71,3 +75,28 @@ def test_the_split_is_what_brute_force_says() -> None:
     assert found["cross"] == pytest.approx(squares[0, 1] + squares[1, 0])
     assert found["orthogonal"] == pytest.approx(squares[1, 1])
     assert [found[f"degree_{j}"] for j in (2, 3, 4)] == pytest.approx(list(degree.values()))
+
+
+def explained(z: np.ndarray, y: np.ndarray) -> float:
+    """1 − error/variance on the second half of an affine fit to the first."""
+    half = len(y) // 2
+    design = np.column_stack([np.ones(len(y)), z])
+    fit = np.linalg.lstsq(design[:half], y[:half], rcond=None)[0]
+    left = design[half:] @ fit - y[half:]
+    return 1 - float((left**2).mean() / y[half:].var())
+
+
+def test_an_information_gap_is_what_a_layer_explains_beyond_the_best_below() -> None:
+    view = StillView("mlp", 1)
+    x = view.inputs(ROLE, 600)
+    y = view.teacher.labels(x).numpy()
+    features = {layer: z[0].numpy() for layer, z in view.features(x).items()}
+    best, wanted = explained(view.teacher.embed(x).numpy(), y), {}
+    for layer, z in features.items():
+        wanted[layer] = explained(z, y) - best
+        best = max(best, explained(z, y))
+    spec = words.InformationGap(inputs=600, ridge=1e-12)
+    found = {one.layer: one.values.item() for one in read_information_gap(spec, view)}
+    assert found == pytest.approx(wanted, abs=1e-6)
+    (alone,) = read_information_gap(words.InformationGap(inputs=600, ridge=1e-12, layers=(3,)), view)
+    assert alone.values.item() == pytest.approx(wanted[3], abs=1e-6)
