@@ -24,6 +24,8 @@ HEAD_BYTES = 32 << 10
 HEAD_FIELDS = 100
 HEAD_SECONDS = 20.0
 PIPELINED = 32
+#: what of a reply may wait in the process beside the piece being sent
+WRITE_BYTES = 16 << 10
 
 _LARGE = Problem(
     431, "head_too_large", f"request line and headers may take {HEAD_BYTES} bytes in {HEAD_FIELDS} fields"
@@ -52,6 +54,7 @@ class Guarded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; it has some seconds to say what it wants."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_BYTES)
         if len(self.connections) > self.most:
             self._refuse(_FULL)
         else:

@@ -32,6 +32,8 @@ OUTAGE_SECONDS = 1.0
 BATCH = 2_000
 BEAT_SECONDS = 15.0
 QUEUE_BYTES = 2 << 20
+#: what is sent to a client at once
+PIECE_BYTES = 16 << 10
 
 
 @dataclass(eq=False, slots=True)
@@ -56,12 +58,17 @@ class Listener:
         self.waiting.set()
 
     def take(self) -> tuple[bytes, bool]:
-        """All that is queued, and whether it was the last."""
-        content = self.queue[0] if len(self.queue) == 1 else b"".join(self.queue)
-        self.queue.clear()
-        self.queued_bytes = 0
-        self.waiting.clear()
-        return content, self.last
+        """What is queued, of much only the first, and whether it was the last. What is queued is shared with others."""
+        count, size = 1, len(self.queue[0])
+        while count < len(self.queue) and size + len(self.queue[count]) <= PIECE_BYTES:
+            size += len(self.queue[count])
+            count += 1
+        content = self.queue[0] if count == 1 else b"".join(self.queue[:count])
+        del self.queue[:count]
+        self.queued_bytes -= size
+        if not self.queue:
+            self.waiting.clear()
+        return content, self.last and not self.queue
 
 
 @dataclass(eq=False, slots=True)
@@ -157,16 +164,23 @@ class Hub:
             self.streams -= 1
             observe.STREAMS.set(self.streams)
 
-    async def history(self, scope: Scope, of: str, place: Place, until: Place) -> AsyncIterator[list[Frame]]:
-        """What was told past `place` up to `until`, in pages."""
+    async def history(self, scope: Scope, of: str, place: Place, until: Place) -> AsyncIterator[tuple[bytes, bool]]:
+        """What was told past `place` up to `until`, and whether its job tells no more.
+
+        In pages of few bytes: whoever does not read keeps no more than one.
+        """
+        count = 16
         while place < until:
-            page = await to_thread.run_sync(self._page, scope, of, place)
-            events = [event for event in page if event.place <= until]
-            if events:
-                yield frames_of(events, of)
-            if len(page) < BATCH:
+            page = await to_thread.run_sync(self._page, scope, of, place, count)
+            place, whole = (page[-1].place if page else until), len(page) < count
+            frames = frames_of([event for event in page if event.place <= until], of)
+            content, last = b"".join(frame.content for frame in frames), bool(frames) and frames[-1].last
+            del page, frames  # not kept while the client is waited for
+            if content:
+                count = max(1, min(BATCH, 2 * count, count * PIECE_BYTES // len(content)))
+                yield content, last
+            if whole:
                 return
-            place = page[-1].place
 
     async def _topic(self, scope: Scope, of: str) -> Topic:
         topic = self.topics.get((scope, of))
@@ -187,9 +201,9 @@ class Hub:
         with self.engine.connect() as connection:
             return tail.present(connection, scope, of)
 
-    def _page(self, scope: Scope, of: str, place: Place) -> list[Told]:
+    def _page(self, scope: Scope, of: str, place: Place, count: int) -> list[Told]:
         with self.engine.connect() as connection:
-            return tail.after(connection, scope, of, place, BATCH)
+            return tail.after(connection, scope, of, place, count)
 
     def _read(self, topics: list[Topic]) -> list[tuple[Topic, list[Told]]]:
         """What is new for each topic: one statement for all jobs, one for each study or project."""

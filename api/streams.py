@@ -6,10 +6,15 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from api import observe
 from api.hub import Hub
+from api.outgoing import LARGE_BYTES, TooSlow
 from api.sse import RETRY
 from store.tail import Place
 from store.tail import Scope as Of
+
+#: a client that takes nothing for so long is cut off
+STALL_SECONDS = 30.0
 
 
 class EventStream(Response):
@@ -30,19 +35,25 @@ class EventStream(Response):
         scope["bfc.stream"] = True
         async with self.hub.listen(self.scope, self.of, self.place) as (listener, until):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
-                await send(_body(RETRY))
-                over = self.over
-                async for frames in self.hub.history(self.scope, self.of, self.place, until):
-                    await send(_body(b"".join(frame.content for frame in frames)))
-                    over = self.over or frames[-1].last
-                while not over:
-                    await listener.waiting.wait()
-                    content, over = listener.take()
-                    await send(_body(content))
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                tasks.cancel_scope.cancel()
+            slow = False
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+                    await send(_body(RETRY))
+                    over = self.over
+                    async for content, last in self.hub.history(self.scope, self.of, self.place, until):
+                        over = self.over or last
+                        await _sent(send, content)
+                    while not over:
+                        await listener.waiting.wait()
+                        content, over = listener.take()
+                        await _sent(send, content)
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    tasks.cancel_scope.cancel()
+            except* TooSlow:
+                slow = True
+            if slow:
+                raise TooSlow
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
@@ -51,5 +62,17 @@ async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def _body(content: bytes) -> Message:
+async def _sent(send: Send, content: bytes) -> None:
+    """Sends it in pieces, each when the one before has left. Raises TooSlow, so that the client comes back for the rest."""
+    view = memoryview(content)
+    for start in range(0, len(content), LARGE_BYTES):
+        try:
+            with anyio.fail_after(STALL_SECONDS):
+                await send(_body(view[start : start + LARGE_BYTES]))
+        except TimeoutError:
+            observe.STREAMS_DROPPED.inc()
+            raise TooSlow from None
+
+
+def _body(content: bytes | memoryview) -> Message:
     return {"type": "http.response.body", "body": content, "more_body": True}

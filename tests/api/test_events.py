@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from api import hub, sse
+from api import hub, sse, streams
 from api.settings import Settings
 from bfc_core import specs
 from tests.api.conftest import Running, config_of, serve
@@ -228,6 +228,26 @@ def test_a_slow_client_is_cut_off_and_the_others_are_not(
             quick.wait(sent + 1)
         assert running.lab.hub.streams == 1
         assert len(quick.wait(sent + 1)) == sent + 1
+
+
+def test_a_client_that_does_not_read_a_long_history_is_cut_off_and_a_reader_gets_all_of_it(
+    running: Running, api: httpx.Client, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STALL_SECONDS", 0.5)
+    job = submit(api)
+    for i in range(24):
+        works.tell(job, "log", {"message": f"{i:02}" * 150_000})
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        path = f"/v1/jobs/{job}/events"
+        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n".encode())
+        with stream(running.url, path) as reader:
+            assert [event["id"] for event in reader.wait(25)] == [str(i) for i in range(1, 26)]
+            until = time.monotonic() + 20
+            while running.lab.hub.streams > 1 and time.monotonic() < until:
+                time.sleep(0.02)
+            assert running.lab.hub.streams == 1
 
 
 def test_more_streams_than_allowed_are_refused_clearly(
