@@ -75,8 +75,24 @@ def pairs(facts: Mapping[str, Any]) -> RenderableType:
     grid.add_column(style="dim")
     for name, value in facts.items():
         if value is not None and value != "" and value != {} and value != []:
-            grid.add_row(name.replace("_", " "), value if isinstance(value, Text) else Text(cell(value)))
+            grid.add_row(name.replace("_", " "), value if isinstance(value, Text) else Text(measured(name, value)))
     return grid
+
+
+def measured(name: str, value: Any) -> str:
+    """A value in the unit that its name ends with: bytes as MiB, seconds as minutes; others as in a table."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and name.endswith("bytes"):
+        return size(value)
+    return duration(value) if number and name.endswith("seconds") else cell(value)
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them."""
+    for factor, unit in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
 
 
 def mapping(reply: Any) -> RenderableType:
