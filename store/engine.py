@@ -1,11 +1,13 @@
 """How a process meets the database: one pool, short transactions, and the errors worth a second try."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from store.config import Config
 
@@ -57,6 +59,18 @@ def connect(config: Config, *, pool_size: int = 5, max_overflow: int = 10, name:
     def _prepare_at_once(connection: object, _record: object) -> None:
         # The same few statements run for ever: plan them once a connection.
         connection.prepare_threshold = 2  # type: ignore[attr-defined]
+
+    over = threading.Event()
+
+    @event.listens_for(engine, "engine_disposed")
+    def _end(_engine: Engine) -> None:
+        over.set()
+
+    @event.listens_for(engine, "checkin")
+    def _close_late(_connection: object, record: ConnectionPoolEntry) -> None:
+        # One that was out, or still being made, when its pool was disposed of comes back to a pool that nobody empties.
+        if over.is_set():
+            record.close()
 
     return engine
 

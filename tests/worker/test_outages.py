@@ -12,9 +12,6 @@ from tests.processes import child_at_work
 from tests.proxy import Proxy
 from tests.worker.conftest import Shop
 
-# SQLAlchemy leaves a connection that was cut while it was being prepared to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 SLOW = {"FAKE_STEP_SECONDS": "0.01"}
 
 
