@@ -92,7 +92,8 @@ class Lab:
         """`work(connection, …)` of a store function that only reads, in a thread."""
 
         def run() -> T:
-            with self.engine.connect() as connection:
+            # Committed, because psycopg forgets on a rollback all that the connection has prepared.
+            with self.engine.begin() as connection:
                 return work(connection, *args, **options)
 
         return await to_thread.run_sync(run, limiter=self._limiter())
