@@ -51,11 +51,11 @@ def bodies(engine: str) -> list[dict[str, Any]]:
     ]
 
 
-def run(seed: int, faults: int, jobs: int, workers: int, engine: str) -> Report:
+def run(seed: int, faults: int, jobs: int, workers: int, engine: str, *, apart: bool = True) -> Report:
     """One storm in a city of its own; `jobs` counts members of sweeps too."""
     load = bodies(engine)
     copies = max(1, -(-jobs // sum(map(size, load))))
-    city = City(workers, engine, {**SETTINGS, "FAKE_STEP_SECONDS": "0.01"})
+    city = City(workers, engine, {**SETTINGS, "FAKE_STEP_SECONDS": "0.01"}, apart=apart)
     try:
         city.open()
         storm = Storm(city, seed, faults, load, copies, calm_seconds=180)

@@ -41,14 +41,15 @@ SPOOL_DISK_BYTES = 1 << 20
 class City:
     """Services, a client's view of the ledger, and handles to do harm with."""
 
-    def __init__(self, workers: int, engine: str, settings: dict[str, str]) -> None:
+    def __init__(self, workers: int, engine: str, settings: dict[str, str], *, apart: bool) -> None:
+        """`apart` gives each worker a host of its own, which changes this machine's network for the while."""
         self.home = Path(tempfile.mkdtemp(prefix="bfc-chaos-"))
         self.home.chmod(0o755)
         self.folder = DataFolder(self.home / "data")
         self.folder.lock()
         self.supervisor = Supervisor()
         self.supervisor.say = lambda *_, **__: None  # type: ignore[method-assign]  # deaths are what we came for
-        self.hosts, self.no_hosts = hosts.found(workers)
+        self.hosts, self.no_hosts = hosts.found(workers) if apart else ([], "hosts were not asked for")
         self.postgres = Postgres(self.folder, {"listen_addresses": "127.0.0.1", "port": str(free_port())})
         self.broker = Broker()
         self.config = Config(
