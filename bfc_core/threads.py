@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import scipy.linalg  # noqa: F401  # its BLAS must be loaded to be found below
 import torch
 from threadpoolctl import ThreadpoolController
 
-# Found once, after the libraries are loaded: looking for them takes longer than setting them.
-import bfc_core.baselines.ridge  # noqa: F401
-
+# Found once: looking for the libraries takes longer than setting them.
 _BLAS = ThreadpoolController()
 
 

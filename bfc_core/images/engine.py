@@ -18,6 +18,7 @@ from bfc_core import specs
 from bfc_core.records import Checkpoint, Failure, Metric, Progress, Record
 from bfc_core.specs import TrainSpec
 from bfc_core.specs.data import Uploaded
+from bfc_core.threads import use_threads
 from bfc_core.training.divergence import LOST
 
 from .anchors import feature_snapshot, pack, unpack, weight_snapshot
@@ -57,7 +58,7 @@ def train(
     `resume` is a checkpoint of this run, of one that shares its first stages (which are then not trained
     again), or of any other run of the same network, whose weights the first stage starts from.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     assert isinstance(spec.data, Uploaded)
     if inputs is None:
         yield Failure("missing_data", f"data set {spec.data.dataset} was not fetched for this job")

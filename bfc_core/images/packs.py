@@ -16,6 +16,7 @@ from bfc_core import specs
 from bfc_core.records import Checkpoint, Failure, Progress, Record
 from bfc_core.specs import TrainSpec
 from bfc_core.specs.data import Uploaded
+from bfc_core.threads import use_threads
 
 from .data import Data, prepare
 from .datasets import DatasetError
@@ -66,7 +67,7 @@ def train_pack(
     inputs: Inputs | None = None,
 ) -> Iterator[tuple[int, Record]]:
     """The records of every active member, as (slot, record); each ends with one Result or Failure."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     found = resume or {}
     members = [
         Member(slot, spec, found.get(slot, _FRESH), active is None or slot in active)

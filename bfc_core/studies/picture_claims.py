@@ -17,7 +17,7 @@ from bfc_core.studies.outcomes import DIVERGED, MISSING, Outcome, Reading
 from bfc_core.studies.seeds import Found, Seeds, Values
 
 FORGOTTEN = 0.7
-"""1 − c(initialisation, stage 1) from which on similarity to the initialisation says nothing of stage 2 (SCIENCE §4)."""
+"""1 − c(initialisation, stage 1) from which on likeness to the initialisation says nothing of stage 2 (docs/science.md)."""
 STILL = 1e-6
 """λ below which a block counts as not moved when two are divided."""
 GREEDY = ("layerwise", "layerwise_convolutional")
