@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from dataclasses import replace
 
 import uvicorn
@@ -22,12 +20,6 @@ from store.config import Config, ConfigError, no_keys_yet
 from store.engine import connect
 
 BACKLOG = 2048
-#: of glibc's malloc.h
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-#: blocks up to this size are taken from the heap and used again: a page fault for each 4 KiB of a tensor's chunk
-#: (1 MiB) costs three times what reading it does
-HEAP_BLOCK_BYTES = 2 << 20
-HEAP_SPARE_BYTES = 8 << 20
 #: what a client that reads nothing may keep open before the kernel gives up on it
 UNREAD_MILLISECONDS = 60_000
 MOST_CONNECTIONS = 16_000
@@ -51,12 +43,13 @@ def main() -> int:
         print(f"bfc api: {fault}", file=sys.stderr)
         return 2
     set_up_logs(config.log)
+    from api import memory
     from api.app import create_app
     from api.connections import Guarded, served
 
-    _give_memory_back()
     Guarded.most = _connections()
     server = uvicorn.Server(served(create_app(config, settings), timeout_graceful_shutdown=5))
+    memory.settle()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has stopped cleanly; that is no reason to die of it.
         signal.signal(number, lambda *_: None)
@@ -66,15 +59,6 @@ def main() -> int:
 
 class Refusal(Exception):
     """Why the process does not start."""
-
-
-def _give_memory_back() -> None:
-    """Have large blocks returned to the system when they are freed; glibc would learn to keep ever larger ones."""
-    with suppress(OSError, AttributeError):  # not glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, HEAP_BLOCK_BYTES)
-        mallopt(M_TRIM_THRESHOLD, HEAP_SPARE_BYTES)
-        mallopt(M_ARENA_MAX, 2)
 
 
 def _connections() -> int:

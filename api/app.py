@@ -23,6 +23,7 @@ from api import openapi
 from api.edge import Edge
 from api.housekeeping import housekeeping
 from api.lab import Lab
+from api.memory import giving_back
 from api.postman import Postman
 from api.problems import TITLES, Problem, code_of
 from api.reaping import reaping
@@ -86,7 +87,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _works(lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """What runs beside the requests as long as the process lives."""
-    return [lab.hub.run(), lab.ringer.run(), Postman(lab).run(), housekeeping(lab), reaping(lab), _tidy(lab)]
+    work = [lab.hub.run(), lab.ringer.run(), Postman(lab).run(), housekeeping(lab), reaping(lab)]
+    return [*work, _tidy(lab), giving_back()]
 
 
 async def _tidy(lab: Lab) -> None:

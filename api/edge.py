@@ -68,6 +68,7 @@ class Edge:
             self.gate.check(method, headers)
             limit = self.body_limits.get(scope["path"], JSON_LIMIT_BYTES)
             body = _Body(receive, headers, limit)
+            del headers  # a stream would keep them
             if method == "HEAD":
                 await self._head_alone(scope, body, reply)
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from store.series import Points
 
 async def packed(
     lab: Lab, project: str, manifest: Mapping[str, Any], places: Mapping[str, TensorPlace]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The archive's bytes."""
     with lab.outgoing.download() as windows:
         async for piece in _pieces(lab, project, manifest, places, windows):

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api import observe
+from api.downloads import watched
 from api.hub import Hub
 from api.outgoing import LARGE_BYTES, TooSlow
 from api.sse import RETRY
@@ -35,31 +36,17 @@ class EventStream(Response):
         scope["bfc.stream"] = True
         async with self.hub.listen(self.scope, self.of, self.place) as (listener, until):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            slow = False
-            try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
-                    await send(_body(RETRY))
-                    over = self.over
-                    async for content, last in self.hub.history(self.scope, self.of, self.place, until):
-                        over = self.over or last
-                        await _sent(send, content)
-                    while not over:
-                        await listener.waiting.wait()
-                        content, over = listener.take()
-                        await _sent(send, content)
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
-                    tasks.cancel_scope.cancel()
-            except* TooSlow:
-                slow = True
-            if slow:
-                raise TooSlow
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+            with watched(receive, listener.cut):
+                await send(_body(RETRY))
+                over = self.over
+                async for content, last in self.hub.history(self.scope, self.of, self.place, until):
+                    over = self.over or last
+                    await _sent(send, content)
+                while not over:
+                    await listener.more()
+                    content, over = listener.take()
+                    await _sent(send, content)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _sent(send: Send, content: bytes) -> None:

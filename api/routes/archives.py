@@ -6,11 +6,12 @@ import json
 
 from fastapi import Request
 from sqlalchemy import Connection
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api import negotiation
 from api.auth import Admin, Reader
 from api.documented import answers, content
+from api.downloads import Download
 from api.lab import TheLab
 from api.models import JobReply
 from api.once import Asked, IdempotencyKey, Made, lasting
@@ -36,7 +37,7 @@ async def export_job(request: Request, lab: TheLab, who: Reader, job_id: Id) -> 
     manifest, places = await lab.read(archives.manifest, who.project, job_id)
     lab.outgoing.admit_download()
     source = packed(lab, who.project, manifest, places)
-    return StreamingResponse(source, headers=attachment(f"{job_id}.bfc.tar"), media_type=media)
+    return Download(source, headers=attachment(f"{job_id}.bfc.tar"), media=media)
 
 
 @routes.post(

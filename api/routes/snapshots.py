@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Header, Path, Query, Request
 from sqlalchemy import Connection
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api import negotiation
 from api.auth import Reader
 from api.documented import NOT_MODIFIED, answers, content, immutably
+from api.downloads import Download
 from api.lab import Lab, TheLab
 from api.models import Page, SnapshotReply
 from api.problems import Fault, Problem, Refused, in_query, nearest
@@ -128,7 +130,7 @@ async def download_snapshot(
     accept = request.headers.get("accept")
     plain = negotiation.names(accept, OCTETS) and not negotiation.names(accept, SAFETENSORS)
     media = OCTETS if plain else SAFETENSORS
-    return StreamingResponse(_windows(lab, layout, start, stop), status, headers, media)
+    return Download(_windows(lab, layout, start, stop), status, headers, media)
 
 
 @routes.get("/v1/snapshots/{snapshot_id}/tensors/{name:path}", **_TENSOR)
@@ -178,7 +180,7 @@ async def read_tensor(
     source = _prefixed(prefix, _windows(lab, layout, start, stop), widen)
     suffix = "safetensors" if form == SAFETENSORS else "npy"
     headers |= attachment(f"{name}.{suffix}") | {"Content-Length": str(size)}
-    return StreamingResponse(source, headers=headers, media_type=form)
+    return Download(source, headers=headers, media=form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ async def _as_json(
     return await lab.compute(spell)
 
 
-async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncIterator[bytes]:
+async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncGenerator[bytes, None]:
     """The file's bytes, each window a read of its own: a slow client holds no connection.
 
     The next window is read while this one is sent.
@@ -286,17 +288,20 @@ async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncIter
             ahead.cancel()
 
 
-async def _prefixed(prefix: bytes, source: AsyncIterator[bytes], widen: bool) -> AsyncIterator[bytes]:
+async def _prefixed(
+    prefix: bytes, source: AsyncGenerator[bytes, None], widen: bool
+) -> AsyncGenerator[bytes, None]:
     yield prefix
     odd = b""
-    async for piece in source:
-        if not widen:
-            yield piece
-            continue
-        piece, odd = odd + piece, b""
-        if len(piece) % 2:
-            piece, odd = piece[:-1], piece[-1:]
-        yield (np.frombuffer(piece, "<u2").astype("<u4") << 16).astype("<u4").tobytes()
+    async with aclosing(source):
+        async for piece in source:
+            if not widen:
+                yield piece
+                continue
+            piece, odd = odd + piece, b""
+            if len(piece) % 2:
+                piece, odd = piece[:-1], piece[-1:]
+            yield (np.frombuffer(piece, "<u2").astype("<u4") << 16).astype("<u4").tobytes()
 
 
 def _span(wanted: str | None, if_range: str | None, tag: str, size: int) -> tuple[int, int] | None:

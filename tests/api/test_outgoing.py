@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from types import AsyncGeneratorType
 from typing import Any
 
 import httpx
@@ -120,6 +122,30 @@ def test_downloads_beyond_their_number_are_refused_before_they_begin(
     monkeypatch.setattr(running.lab.outgoing, "downloads", 0)
     assert api.get(f"/v1/snapshots/{id_}/download").status_code == 200
     assert running.lab.outgoing.downloads == 0
+
+
+def test_a_download_that_is_broken_off_holds_nothing_even_before_garbage_is_collected(
+    running: Running, api: httpx.Client, works: Works
+) -> None:
+    job = api.post("/v1/jobs", json={"kind": "train", "spec": {}}).json()["id"]
+    noise = np.frombuffer(np.random.default_rng(0).bytes(24 << 20), np.uint8)
+    id_ = works.snapshot(works.claimed(job), w=noise)
+    gc.collect()
+    gc.disable()
+    try:
+        with unread(running, f"/v1/snapshots/{id_}/download") as one:
+            one.recv(4096)
+            assert len(sources()) == 1
+        until(lambda: running.lab.outgoing.downloads == 0)
+        until(lambda: not sources())
+    finally:
+        gc.enable()
+
+
+def sources() -> list[object]:
+    """What feeds downloads in this process, living or left behind."""
+    kept = (one for one in gc.get_objects() if isinstance(one, AsyncGeneratorType))
+    return [one for one in kept if one.__qualname__ == "_windows"]
 
 
 def test_series_told_in_groups_are_the_same_as_at_once(
