@@ -314,7 +314,7 @@ class AsyncClient:
         """A self-contained archive of a finished study, streamed into `path`."""
         return await self._fetch(calls.export_path(job), Path(path))
 
-    async def import_archive(self, path: str | Path) -> dict[str, Any]:
+    async def import_archive(self, path: str | Path) -> Job:
         """Import an archive made by `export` (needs `admin`)."""
         return await self.send(calls.import_archive(Path(path)))
 

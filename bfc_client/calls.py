@@ -286,8 +286,8 @@ def export_path(job: JobLike) -> str:
     return f"/v1/jobs/{id_of(job)}/export"
 
 
-def import_archive(path: Path, key: str | None = None) -> Call[dict[str, Any]]:
-    return _upload(create("/v1/imports", _dict, key=key), path)
+def import_archive(path: Path, key: str | None = None) -> Call[Job]:
+    return _upload(create("/v1/imports", reads(Job), key=key), path)
 
 
 # ---- the rest

@@ -308,7 +308,7 @@ class Client:
         """A self-contained archive of a finished study, streamed into `path`."""
         return self._fetch(calls.export_path(job), Path(path))
 
-    def import_archive(self, path: str | Path) -> dict[str, Any]:
+    def import_archive(self, path: str | Path) -> Job:
         """Import an archive made by `export` (needs `admin`)."""
         return self.send(calls.import_archive(Path(path)))
 

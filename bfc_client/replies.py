@@ -73,6 +73,7 @@ class Job(Reply):
     reason: str | None = None
     result: dict[str, Any] | None = None
     provenance: dict[str, Any] | None = None
+    origin_id: str | None = None
 
     @property
     def final(self) -> bool:

@@ -45,7 +45,9 @@ def run() -> int:
         return int(app(prog_name="bfc", standalone_mode=False) or 0)
     except TyperException as error:
         if said := error.format_message():
-            print(f"bfc: {' '.join(said.split())}; see bfc {' '.join(sys.argv[1:2])} --help", file=sys.stderr)
+            context = getattr(error, "ctx", None)
+            where = context.command_path if context else " ".join(["bfc", *sys.argv[1:2]])
+            print(f"bfc: {' '.join(said.split())}; see {where} --help", file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
     except (KeyboardInterrupt, typer.Abort):
         return 130

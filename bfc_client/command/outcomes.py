@@ -142,7 +142,7 @@ def import_(
 ) -> None:
     """Import an archive; its jobs get fresh ids."""
     with session(as_json) as (lab, out):
-        out.show(lab.import_archive(file), render.mapping)
+        out.show(lab.import_archive(file), render.job)
 
 
 def compare(

@@ -52,6 +52,7 @@ def job(found: Job) -> RenderableType:
         "progress": progress(found), "attempt": found.attempt, "parent": found.parent,
         "priority": found.priority or None, "labels": " ".join(f"{k}:{v}" for k, v in found.labels.items()),
         "created": ago(found.created_at), "took": took(found), "spec": found.spec_hash,
+        "origin": found.origin_id,
     }  # fmt: skip
     lines: list[RenderableType] = [pairs(facts)]
     if found.error:

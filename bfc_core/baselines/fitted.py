@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,11 +30,23 @@ Fit = Generator[Progress, None, Fitted | None]
 """A deed of a baseline: progress while it works, then the fitted learner; None when no cell could be fitted."""
 
 
+def _to_its_end(deed: Fit) -> Fit:
+    """The deed, and when it has fitted a learner its progress at its total: how much is left is only guessed before."""
+    last: Progress | None = None
+    try:
+        while True:
+            yield (last := next(deed))
+    except StopIteration as end:
+        if last is not None and end.value is not None:
+            yield replace(last, done=last.total)
+        return end.value  # type: ignore[no-any-return]
+
+
 def run_baseline(spec: BaselineSpec, *, device: str = "cpu") -> Iterator[Record]:
     """Records of one baseline job: progress, then a result with errors relative to Var y and the grid's table."""
     started = time.process_time()
     problem = problem_of(spec, torch.device(device))
-    fitted: Fitted | None = yield from deed_of(spec.baseline)(spec.baseline, problem)
+    fitted: Fitted | None = yield from _to_its_end(deed_of(spec.baseline)(spec.baseline, problem))
     if fitted is None:
         hint = "raise the smallest penalty or add samples"
         yield Failure("diverged", "no cell of the grid gave finite predictions", hint=hint)

@@ -61,6 +61,7 @@ class PaperLab:
     seen: list[Request] = field(default_factory=list)
     key: str | None = None
     cut_stream_after: int | None = None
+    imported: dict[str, Any] = field(default_factory=dict)
 
     def add(self, job: dict[str, Any], **more: Any) -> dict[str, Any]:
         """A queued job."""
@@ -108,6 +109,9 @@ class PaperLab:
         made = self.add(specs.dump(job))
         self.replies[key] = (json.dumps(made).encode(), text)
         return JSONResponse(made, 201, {"Location": f"/v1/jobs/{made['id']}"})
+
+    async def import_archive(self, _: Request) -> Response:
+        return JSONResponse(self.imported, 201)
 
     async def list_jobs(self, request: Request) -> Response:
         wanted = request.query_params
@@ -189,6 +193,7 @@ class PaperLab:
         job = "/v1/jobs/{id}"
         routes = [
             Route("/v1/jobs", self.create, methods=["POST"]), Route("/v1/jobs", self.list_jobs),
+            Route("/v1/imports", self.import_archive, methods=["POST"]),
             Route(f"{job}/children", self.list_jobs), Route(f"{job}/events", self.stream),
             Route(f"{job}/metrics", self.metrics), Route(f"{job}/results", self.read_results),
             Route(f"{job}/figures", self.figures), Route(f"{job}/figures/{{name}}", self.figure),

@@ -221,6 +221,19 @@ def test_a_download_takes_the_name_it_is_given(bfc: Bfc, tmp_path: Path) -> None
     assert (status, json.loads(out)["bytes"]) == (0, target.stat().st_size)
 
 
+def test_an_imported_job_is_shown_with_its_origin_and_not_with_all_it_holds(
+    bfc: Bfc, lab: PaperLab, tmp_path: Path
+) -> None:
+    archive = tmp_path / "study.tar"
+    archive.write_bytes(b"tar")
+    lab.imported = lab.add(TRAIN, origin_id="job_elsewhere", result={"claims": ["long"] * 100})
+    status, out, _ = bfc("import", str(archive))
+    assert status == 0
+    assert "job_elsewhere" in out
+    assert "claims" not in out
+    assert json.loads(bfc("import", str(archive), "--json")[1])["result"]["claims"]
+
+
 def test_the_version_is_said(bfc: Bfc) -> None:
     assert bfc("--version")[1].strip() == f"bfc {__version__}"
 

@@ -211,6 +211,7 @@ def test_a_setting_that_cannot_be_used_is_named_before_anything_is_made(
 def test_a_wrong_call_is_told_in_one_line(tmp_path: Path) -> None:
     assert "BFC_PORT" in refused("serve", env={"BFC_PORT": "high"}, status=2)
     assert refused("serve", "--prot", "1", status=2).startswith("bfc: No such option: --prot")
+    assert refused("key", "create", "--scpoes", "read", status=2).endswith("see bfc key create --help")
 
 
 def test_a_gpu_that_is_not_here_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def spec(samples: int = 600, **body: object) -> BaselineSpec:
 
 def result(one: BaselineSpec) -> Result:
     *others, last = run_baseline(one)
-    assert any(isinstance(record, Progress) for record in others)
+    *begun, end = [record for record in others if isinstance(record, Progress)]
+    assert begun
+    assert end.done == end.total, "a list of jobs would show a finished one as unfinished"
     assert isinstance(last, Result)
     return last
 
