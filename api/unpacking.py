@@ -7,25 +7,27 @@ import json
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, IntegrityError
 
+from api.manifests import JobSaid, ManifestSaid, PointsSaid, ResultSaid, Said, SeriesSaid, SnapshotSaid
 from bfc_core import specs
-from bfc_core.records import Result, Table, Tensor
+from bfc_core.records import Tensor
+from bfc_core.specs.errors import faults_of
 from store import archives, tensors
 from store.archives import Differs, Member
 from store.engine import transact
 from store.series import Points
-from store.states import TERMINAL
 
 MOST_ENTRIES = 500_000
 MANIFEST_BYTES = 256 << 20
 TENSOR_BYTES = 1 << 30
 BATCH_BYTES = 32 << 20
-_TIMES = ("created_at", "started_at", "finished_at")
+T = TypeVar("T", bound=Said)
 
 
 class BadArchive(ValueError):
@@ -66,23 +68,29 @@ class Opened:
         except (ValueError, RecursionError):
             raise BadArchive(f"{name} is not JSON") from None
 
+    def said(self, shape: type[T], name: str) -> T:
+        """One entry as JSON of this shape."""
+        content = self.json(name)
+        try:
+            return shape.model_validate(content)
+        except ValidationError as error:
+            fault = faults_of(error, content)[0]
+            raise BadArchive(f"{name} does not say what it must: {fault.pointer or '/'}: {fault.detail}"[:500]) from None
+
 
 def unpack(engine: Engine, path: str, project: str, key_id: str | None) -> dict[str, str]:
     """`{"id": root's new id}`. Tensors first, in short transactions, then all jobs in one."""
     with open(path, "rb") as file:  # noqa: PTH123 - the API's own temporary file
         opened = Opened(file, _entries(file))
         _check_sums(opened)
-        manifest = opened.json("manifest.json")
+        members = [_member(opened, job) for job in opened.said(ManifestSaid, "manifest.json").jobs]
+        _store_tensors(engine, project, opened, members)
         try:
-            members = [_member(opened, entry) for entry in _jobs(manifest)]
-            _store_tensors(engine, project, opened, members)
             root = transact(engine, lambda connection: archives.write(connection, project, key_id, members))
-        except (KeyError, TypeError, AttributeError, ValidationError) as fault:
-            raise BadArchive(
-                f"the manifest does not say what it must: {type(fault).__name__}: {fault}"[:500]
-            ) from None
         except Differs as fault:
             raise BadArchive(str(fault)) from None
+        except (DataError, IntegrityError) as fault:
+            raise BadArchive(f"the database does not take what it says: {fault.orig}"[:500]) from None
     return {"id": root}
 
 
@@ -116,66 +124,40 @@ def _check_sums(opened: Opened) -> None:
             raise BadArchive(f"{name} has another content than when it was exported")
 
 
-def _jobs(manifest: Any) -> Iterable[Mapping[str, Any]]:
-    head = (manifest.get("format"), manifest.get("version")) if isinstance(manifest, dict) else None
-    if head != (archives.FORMAT, archives.VERSION):
-        raise BadArchive(f"format and version are {head}; accepted: {archives.FORMAT} {archives.VERSION}")
-    found = manifest["jobs"]
-    if not found or found[0]["id"] != manifest["root"]:
-        raise BadArchive("the first job is not the root")
-    ids = {entry["id"] for entry in found}
-    if len(ids) != len(found):
-        raise BadArchive("a job stands twice")
-    for place, entry in enumerate(found):
-        if entry["parent"] != (None if place == 0 else manifest["root"]):
-            raise BadArchive(f"{entry['id']} does not belong to the root")
-        yield entry
-
-
-def _member(opened: Opened, entry: Mapping[str, Any]) -> Member:
-    row = dict(entry["job"])
-    if row["state"] not in TERMINAL:
-        raise BadArchive(f"{entry['id']} is {row['state']}; only finished jobs are imported")
+def _member(opened: Opened, said: JobSaid) -> Member:
+    row = said.job.model_dump()
     if "sha256:" + hashlib.sha256(specs.canonical(row["spec"]).encode()).hexdigest() != row["spec_hash"]:
-        raise BadArchive(f"the spec of {entry['id']} has another hash than the archive says")
-    specs.load(row["kind"], row["spec"])
-    row |= {name: archives.time_of(row[name]) for name in _TIMES}
-    result = None if entry["result_hash"] is None else _result(opened.json(f"results/{entry['id']}.json"))
-    name = f"series/{entry['id']}.json"
-    points = _points(opened.json(name)) if name in opened.entries else []
-    kept = [dict(one) | {"packed": _heads(opened, one["tensors"])} for one in entry["snapshots"]]
+        raise BadArchive(f"the spec of {said.id} has another hash than the archive says")
+    try:
+        specs.load(row["kind"], row["spec"])
+    except ValueError as fault:
+        raise BadArchive(f"the spec of {said.id} is not one of this version: {fault}"[:500]) from None
+    result = None
+    if said.result_hash is not None:
+        result = opened.said(ResultSaid, f"results/{said.id}.json").result()
+    if row["summary"] != (None if result is None else result.summary):
+        raise BadArchive(f"{said.id} is shown with another summary than its results have")
+    name = f"series/{said.id}.json"
+    points = opened.said(SeriesSaid, name).series if name in opened.entries else []
+    kept = [one.model_dump() | {"packed": _heads(opened, one)} for one in said.snapshots]
     return Member(
-        entry["id"], entry["parent"], entry["after"], row, result, entry["result_hash"], points, kept
+        said.id, said.parent, said.after, row, result, said.result_hash, [_points(one) for one in points], kept
     )
 
 
-def _result(said: Mapping[str, Any]) -> Result:
-    return Result(said["summary"], {name: Table.of(table) for name, table in said["tables"].items()})
+def _points(said: PointsSaid) -> Points:
+    values = np.array([float(value) for value in said.values], np.float64)
+    return Points(said.key, said.layer, said.unit, np.array(said.steps, np.int64), values)
 
 
-def _points(said: Mapping[str, Any]) -> list[Points]:
-    return [
-        Points(
-            one["key"],
-            one["layer"],
-            one["unit"],
-            np.array(one["steps"], np.int64),
-            np.array([float(value) for value in one["values"]], np.float64),
-        )
-        for one in said["series"]
-    ]
-
-
-def _heads(opened: Opened, listed: Iterable[Mapping[str, Any]]) -> dict[str, tensors.Packed]:
+def _heads(opened: Opened, said: SnapshotSaid) -> dict[str, tensors.Packed]:
     found = {}
-    for one in listed:
-        name = f"tensors/{one['hash']}"
+    for one in said.tensors:
+        name = f"tensors/{one.hash}"
         if name not in opened.entries:
             raise BadArchive(f"{name} is missing")
         size = opened.entries[name][1]
-        found[one["name"]] = archives.packed_head(
-            bytes.fromhex(one["hash"]), one["dtype"], one["shape"], size
-        )
+        found[one.name] = archives.packed_head(bytes.fromhex(one.hash), one.dtype, one.shape, size)
     return found
 
 

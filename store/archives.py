@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, text
@@ -183,8 +182,3 @@ def _snapshots(
             {"name": row.name, "dtype": row.dtype, "shape": list(row.shape), "hash": content}
         )
     return {job: list(each.values()) for job, each in found.items()}, places
-
-
-def time_of(said: str | None) -> datetime | None:
-    """A time as the archive spells it."""
-    return None if said is None else datetime.fromisoformat(said)

@@ -6,11 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import Engine, text
 
 from bfc_core import specs
 from store import conclusions, endings
@@ -184,6 +186,64 @@ def test_a_tampered_archive_is_refused_and_leaves_nothing(api: httpx.Client, stu
         assert reply.status_code == 422, (name, reply.text)
         assert reply.json()["detail"], name
     assert len(api.get("/v1/jobs").json()["items"]) == before
+
+
+def _job(name: str, value: Any) -> Callable[[Any], None]:
+    def change(manifest: Any) -> None:
+        manifest["jobs"][1]["job"][name] = value
+
+    return change
+
+
+FORGED: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "a label of megabytes": ("manifest.json", _job("labels", {"a": "b" * (1 << 20)})),
+    "labels as a list": ("manifest.json", _job("labels", [1])),
+    "a name with NUL": ("manifest.json", _job("name", "a\x00b")),
+    "a name of megabytes": ("manifest.json", _job("name", "n" * (1 << 20))),
+    "an error as text": ("manifest.json", _job("error", "text")),
+    "a provenance as text": ("manifest.json", _job("provenance", "text")),
+    "an attempt below 0": ("manifest.json", _job("attempt", -5)),
+    "a priority beyond bounds": ("manifest.json", _job("priority", 2**70)),
+    "a time that is none": ("manifest.json", _job("created_at", "yesterday")),
+    "a summary of its own": ("manifest.json", _job("summary", {"test_error": 0.0})),
+    "a field of its own": ("manifest.json", _job("epoch", 7)),
+    "too deep": ("manifest.json", _job("provenance", json.loads('{"a":' * 100 + "1" + "}" * 100))),
+    "no number": ("manifest.json", _job("estimate", {"seconds": float("nan")})),
+    "a step below 0": ("manifest.json", lambda said: said["jobs"][1]["snapshots"][0].update(step=-1)),
+    "a kind of snapshot": ("manifest.json", lambda said: said["jobs"][1]["snapshots"][0].update(kind="evil")),
+    "a job waits for a stranger": ("manifest.json", lambda said: said["jobs"][1].update(after=["job_0000000000"])),
+    "two members with one key": ("manifest.json", lambda said: said["jobs"][2]["job"].update(member_key="m0")),
+    "points without steps": ("series", lambda said: said["series"][0]["values"].append(1.0)),
+    "a step beyond 64 bits": ("series", lambda said: said["series"][0]["steps"].__setitem__(0, 2**70)),
+    "a value as text": ("series", lambda said: said["series"][0]["values"].__setitem__(0, "evil")),
+    "a series twice": ("series", lambda said: said["series"].append(said["series"][0])),
+    "a column of its own type": ("results", lambda said: said["tables"]["runs"]["columns"][0].update(type="evil")),
+    "an uneven row": ("results", lambda said: said["tables"]["runs"]["rows"][0].append(1)),
+    "a summary as a list": ("results", lambda said: said.update(summary=[1])),
+}  # fmt: skip
+
+
+def test_an_archive_written_by_hand_is_refused_at_the_field_that_is_wrong(
+    api: httpx.Client, study: str, database: Engine
+) -> None:
+    files = entries(archive(api, study))
+    member = json.loads(files["manifest.json"])["jobs"][1]["id"]
+    held = _rows(database)
+    for name, (entry, change) in FORGED.items():
+        path = entry if entry in files else f"{entry}/{member}.json"
+        said = json.loads(files[path])
+        change(said)
+        forged = resealed(files | {path: json.dumps(said).encode()})
+        reply = api.post("/v1/imports", content=forged, headers=RAW)
+        assert reply.status_code == 422, (name, reply.text)
+        assert path in reply.json()["detail"] or member in reply.json()["detail"], (name, reply.text)
+    assert _rows(database) == held
+
+
+def _rows(database: Engine) -> list[int]:
+    counted = ("jobs", "results", "result_tables", "series", "series_chunks", "snapshots", "tensors", "events")
+    with database.connect() as connection:
+        return [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in counted]
 
 
 def test_links_and_devices_in_an_archive_are_refused(api: httpx.Client) -> None:
