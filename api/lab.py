@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ class Lab:
     #: whoever reads what takes tens of megabytes waits for the one before
     heavy: anyio.Lock = field(default_factory=anyio.Lock)
     threads: anyio.CapacityLimiter | None = None
-    uploads: int = 0
+    #: uploads under way, by caller
+    uploads: Counter[str] = field(default_factory=Counter)
     _local: Principal | None = None
     _tasks: AsyncExitStack = field(default_factory=AsyncExitStack)
 

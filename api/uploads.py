@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from anyio import to_thread
 from fastapi import Request
@@ -17,8 +19,10 @@ from api.lab import Lab
 from api.problems import Fault, Problem, Refused
 from api.routing import refuse_coded
 
-AT_ONCE = 4
-WRITE_BYTES = 1 << 20
+#: bodies that come in at once, of all callers and of one; each holds at most two blocks in memory
+AT_ONCE, OF_ONE = 128, 64
+WRITE_BYTES = 128 << 10
+SPARE_DISK_BYTES = 256 << 20
 _REFUSED_MEDIA = ("multipart/", "application/x-www-form-urlencoded", "application/json", "text/")
 
 
@@ -40,16 +44,31 @@ async def received(request: Request, lab: Lab) -> AsyncIterator[Upload]:
         raise Problem(
             415, "media_type", "send the file itself as the body: Content-Type: application/octet-stream"
         )
-    if lab.uploads >= AT_ONCE:
-        raise Problem(503, "uploads", f"{AT_ONCE} uploads are under way", headers={"Retry-After": "5"})
-    lab.uploads += 1
-    folder = lab.config.data / "uploads"
-    path = await to_thread.run_sync(_fresh, folder)
+    with _place(lab, request.scope.get("bfc.caller", "")):
+        path = await to_thread.run_sync(_fresh, lab.config.data / "uploads")
+        try:
+            yield await _written(request, path)
+        finally:
+            await to_thread.run_sync(path.unlink, True)
+
+
+@contextmanager
+def _place(lab: Lab, caller: str) -> Iterator[None]:
+    """While a caller's upload is under way; slow ones of one caller leave room for others."""
+    held = lab.uploads
+    if held.total() >= AT_ONCE or held[caller] >= OF_ONE:
+        raise _busy(f"as many uploads are under way as are taken: {OF_ONE} of one caller, {AT_ONCE} of all")
+    held[caller] += 1
     try:
-        yield await _written(request, path)
+        yield
     finally:
-        lab.uploads -= 1
-        await to_thread.run_sync(path.unlink, True)
+        held[caller] -= 1
+        if not held[caller]:
+            del held[caller]
+
+
+def _busy(says: str) -> Problem:
+    return Problem(503, "uploads", says, headers={"Retry-After": "5"})
 
 
 def _fresh(folder: Path) -> Path:
@@ -75,6 +94,8 @@ async def _written(request: Request, path: Path) -> Upload:
     return Upload(path, size, digest.hexdigest())
 
 
-def _put(file: object, digest: object, block: bytes) -> None:
-    digest.update(block)  # type: ignore[attr-defined]
-    file.write(block)  # type: ignore[attr-defined]
+def _put(file: BinaryIO, digest: Any, block: bytes) -> None:
+    if shutil.disk_usage(file.name).free < SPARE_DISK_BYTES:
+        raise _busy("the server's disk is nearly full; try again when there is room")
+    digest.update(block)
+    file.write(block)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import socket
+import time
 import zipfile
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from api import uploads
+from tests.api.conftest import Running
 from tests.api.works import Works
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -40,6 +45,36 @@ def test_an_upload_is_checked_stored_and_shown(api: httpx.Client, running: Any) 
     assert {tensor["name"] for tensor in made["tensors"]} == {"inputs", "labels"}
     assert api.get(f"/v1/datasets/{made['id']}").json() == made
     assert api.get("/v1/datasets").json()["items"] == [made]
+    assert list((running.lab.config.data / "uploads").iterdir()) == []
+
+
+def test_uploads_that_do_not_come_leave_room_for_others(
+    api: httpx.Client, running: Running, caller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "OF_ONE", 3)
+    monkeypatch.setattr(uploads, "AT_ONCE", 4)
+    host, port = running.url.removeprefix("http://").split(":")
+    head = f"POST /v1/datasets HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection((host, int(port)))).sendall(head + b"slow")
+        deadline = time.monotonic() + 20
+        while running.lab.uploads.total() < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        refused = upload(api, good())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert upload(caller("other", "submit").client, good()).status_code == 201
+    while running.lab.uploads:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert upload(api, good()).status_code == 201
+
+
+def test_an_upload_leaves_the_disk_some_room(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SPARE_DISK_BYTES", 1 << 62)
+    refused = upload(api, good())
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:bfc-lab:problem:uploads")
     assert list((running.lab.config.data / "uploads").iterdir()) == []
 
 

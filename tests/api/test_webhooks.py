@@ -183,4 +183,6 @@ def test_addresses_are_checked_when_it_connects_not_only_when_it_is_made() -> No
 def test_bad_subscriptions_are_pointed_at(api: httpx.Client) -> None:
     reply = api.post("/v1/webhooks", json={"url": "nonsense", "events": ["job.succeded"]})
     assert {error["pointer"] for error in reply.json()["errors"]} == {"/url", "/events/0"}
+    (fault,) = api.post("/v1/webhooks", json={"url": "https://a.example", "events": []}).json()["errors"]
+    assert fault == {"pointer": "/events", "detail": "got 0 entries; accepted: at least 1"}
     assert "job.succeeded" in reply.text
