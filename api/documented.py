@@ -15,6 +15,7 @@ _SAYS = {
     406: "No representation that `Accept` would take.",
     408: "The body came too slowly.",
     409: "Does not apply in the present state; `detail` says why.",
+    412: "The representation that `If-Match` names is not the present one.",
     413: "The body is too large.",
     415: "Another media type than the one taken here.",
     416: "The range lies outside.",
@@ -62,9 +63,12 @@ def content(*media: str, says: str, schema: dict[str, Any] | None = None) -> dic
 def immutably(*more: int, **options: Any) -> dict[str, Any]:
     """The same of a reply that never changes."""
     found = answers(*more, **options)
-    found["responses"] |= NOT_MODIFIED
+    found["responses"] |= CONDITIONAL
     return found
 
 
-NOT_MODIFIED = {304: {"description": "The client's copy, named by `If-None-Match`, is the present one."}}
+CONDITIONAL: Responses = {
+    304: {"description": "The client's copy, named by `If-None-Match`, is the present one."},
+    412: problem(412),
+}
 PROBLEM_MODEL = ProblemReply

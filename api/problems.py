@@ -62,6 +62,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "at_work": (409, "the first request with this `Idempotency-Key` is still at work"),
     "secret_shown": (409, "the first request with this `Idempotency-Key` has shown its secret, which is not kept"),
     "name_taken": (409, "the name is taken"),
+    "precondition": (412, "`If-Match` names another representation than the present one"),
     "too_large": (413, "the body is larger than this path takes"),
     "media_type": (415, "the body is of a type that this path does not read"),
     "range": (416, "the `Range` lies outside the file"),

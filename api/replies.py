@@ -11,6 +11,8 @@ import orjson
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
+from api.problems import Problem
+
 #: What is content-addressed never changes; only the owner's own caches may keep it.
 IMMUTABLE = "private, max-age=31536000, immutable"
 
@@ -58,10 +60,18 @@ def page_of(rows: Iterable[Any], by: str, limit: int, cursor: str | None) -> Res
 
 
 def unchanged(request: Request, etag: str) -> Response | None:
-    """304 where the client already has the representation that `etag` (a bare hash) names."""
+    """304 where the client already has the representation that `etag` (a bare hash) names. Raises 412 by `If-Match`."""
+    expected(request, quoted_etag(etag))
     if has(request, quoted_etag(etag)):
         return Response(status_code=304, headers=etag_headers(etag))
     return None
+
+
+def expected(request: Request, quoted: str) -> None:
+    """Raises 412 where the client asks for another representation alone than that of this (quoted) ETag."""
+    wanted = request.headers.get("if-match")
+    if wanted is not None and wanted.strip() != "*" and quoted not in (tag.strip() for tag in wanted.split(",")):
+        raise Problem(412, "precondition", f"the present representation is {quoted}")
 
 
 def has(request: Request, quoted: str) -> bool:

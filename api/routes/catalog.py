@@ -10,15 +10,15 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api.auth import Reader
-from api.documented import NOT_MODIFIED, answers
+from api.documented import CONDITIONAL, answers
 from api.models import CatalogReply
-from api.replies import dumps, has, quoted_etag
+from api.replies import dumps, expected, has, quoted_etag
 from api.routing import router
 from bfc_core import specs
 
 routes = router("catalog")
 _CATALOG = answers(model=CatalogReply)
-_CATALOG["responses"] |= NOT_MODIFIED
+_CATALOG["responses"] |= CONDITIONAL
 
 
 @routes.get("/v1/catalog", **_CATALOG)
@@ -30,6 +30,7 @@ async def show_catalog(request: Request, who: Reader) -> Response:  # noqa: ARG0
     # The schemas of all words are made once, which takes a while and must not stall the streams.
     content, tag = await to_thread.run_sync(_catalog)
     headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
+    expected(request, tag)
     if has(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type="application/json")

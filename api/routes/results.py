@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api import negotiation
 from api.auth import Principal, Reader
-from api.documented import NOT_MODIFIED, answers, content
+from api.documented import CONDITIONAL, answers, content
 from api.lab import Lab, TheLab
 from api.models import FigureReply, Page, ResultsReply
 from api.problems import Conflicting, Problem, nearest
@@ -33,14 +33,14 @@ _PLAIN_JSON = "application/json"
 _OCTETS = "application/octet-stream"
 _RESULTS = answers(404, 406, 409, model=ResultsReply)
 _RESULTS["responses"][200]["content"] = {CSV: {"schema": {"type": "string"}}}
-_RESULTS["responses"] |= NOT_MODIFIED
+_RESULTS["responses"] |= CONDITIONAL
 _FIGURE = answers(404, 406, 409)
 _FIGURE["responses"][200] = content(_OCTETS, FORMS["png"], FORMS["svg"], FORMS["pdf"], says="The figure.")
 _FIGURE["responses"][200]["content"] |= {
     media: {"schema": {"type": "object", "additionalProperties": True}}
     for media in (FORMS["json"], _PLAIN_JSON)
 }
-_FIGURE["responses"] |= NOT_MODIFIED
+_FIGURE["responses"] |= CONDITIONAL
 
 
 @routes.get("/v1/jobs/{job_id}/results", **_RESULTS)

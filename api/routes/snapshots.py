@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from api import negotiation
 from api.auth import Reader
-from api.documented import NOT_MODIFIED, answers, content, immutably
+from api.documented import CONDITIONAL, answers, content, immutably
 from api.downloads import Download
 from api.lab import Lab, TheLab
 from api.models import Page, SnapshotReply
@@ -47,7 +47,7 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 FORMS = (JSON, NPY, SAFETENSORS, OCTETS)
 JSON_VALUES = 1_000_000
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"(?i:bytes)=(\d{0,18})-(\d{0,18})")
 _ROWS = re.compile(r"^(-?[0-9]{0,15}):(-?[0-9]{0,15})$")
 
 _DOWNLOAD = answers(404, 416)
@@ -55,13 +55,13 @@ _DOWNLOAD["responses"] |= {
     200: content(SAFETENSORS, OCTETS, says="The whole file."),
     206: content(SAFETENSORS, OCTETS, says="The range."),
 }
-_DOWNLOAD["responses"] |= NOT_MODIFIED
+_DOWNLOAD["responses"] |= CONDITIONAL
 _TENSOR = answers(404, 406)
 _TENSOR["responses"][200] = content(
     NPY, SAFETENSORS, OCTETS, says="The tensor, or some of its rows."
 )
 _TENSOR["responses"][200]["content"][JSON] = {"schema": {"type": "object", "additionalProperties": True}}
-_TENSOR["responses"] |= NOT_MODIFIED
+_TENSOR["responses"] |= CONDITIONAL
 
 
 @routes.get(

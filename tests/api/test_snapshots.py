@@ -71,6 +71,16 @@ def test_a_download_is_one_safetensors_file(api: httpx.Client, snapshot: dict[st
     )
 
 
+def test_a_part_is_only_of_the_file_that_is_meant(api: httpx.Client, snapshot: dict[str, Any]) -> None:
+    path = f"/v1/snapshots/{snapshot['id']}/download"
+    tag = api.get(path).headers["etag"]
+    for meant, status in ((tag, 206), (f'"other", {tag}', 206), ("*", 206), ('"other"', 412), (f"W/{tag}", 412)):
+        reply = api.get(path, headers={"If-Match": meant, "Range": "Bytes=0-9"})
+        assert reply.status_code == status, meant
+    assert reply.json()["type"] == "urn:bfc-lab:problem:precondition"
+    assert api.get("/v1/catalog", headers={"If-Match": '"other"'}).status_code == 412
+
+
 @pytest.mark.parametrize(
     ("wanted", "part"),
     [
