@@ -66,8 +66,12 @@ class Data:
 
     def normalised(self, inputs: Tensor) -> Tensor:
         """Floats of zero mean and unit variance by channel: (b, c, h, w), channels last, or (b, d)."""
-        x = (inputs.float() - self.mean) * self.scale
-        return x.permute(0, 3, 1, 2) if self.pictures else x
+        if not self.pictures:
+            return (inputs.float() - self.mean) * self.scale
+        # By whole rows of pixels: a loop over three channels at a time takes three times as long.
+        rows, width = inputs.flatten(2).float(), inputs.shape[2]
+        x = (rows - self.mean.repeat(width)).mul_(self.scale.repeat(width))
+        return x.view(inputs.shape).permute(0, 3, 1, 2)
 
 
 @deed(Cifar10)

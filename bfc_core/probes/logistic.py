@@ -1,14 +1,16 @@
 """Multinomial logistic probes of many layers and penalties at once.
 
-Features are standardised, then turned into the eigenbasis of their correlation matrix. There Böhning's bound on the
-Hessian, ½(I − 11ᵀ/c) ⊗ (Z'Z/n + λ), is diagonal for every penalty: it conditions an L-BFGS that goes on for all
-penalties side by side, each leaving when it has settled, and gives every one of them a step that cannot fail. All
-weights of a layer meet its features in one product. Letters: n samples, d features, c classes, P penalties.
+Features are standardised, then turned into the eigenbasis of their correlation matrix. There the Hessian at weights 0,
+(I − 11ᵀ/c)/c ⊗ Z'Z/n + λ, is diagonal for every penalty: it conditions an L-BFGS that goes on for all penalties side
+by side, each leaving when it has settled. Böhning's bound, ½(I − 11ᵀ/c) ⊗ Z'Z/n + λ, is at most c/2 of it, and gives
+every penalty a step that cannot fail. All weights of a layer meet its features in one product.
+Letters: n samples, d features, c classes, P penalties.
 Source: Böhning 1992 for the bound; Nocedal 1980 for the recursion.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ STEPS = 60
 """At most; a penalty has settled when its objective falls by no more than `TOLERANCE` of itself.
 
 While the penalty is being chosen `CHOOSING` does: which one finds most of the held-out labels is settled long before."""
-TOLERANCE, CHOOSING = 5e-6, 1e-4
+TOLERANCE, CHOOSING = 5e-6, 2e-4
 MEMORY = 8
 SAFE = 60.0
 """Logits below this have exponentials that float32 adds up over any number of classes."""
@@ -35,20 +37,16 @@ class Basis:
     turn: Tensor
     spectrum: Tensor
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z (n, d) -> (n, r)."""
-        return (z - self.mean) @ self.turn
-
 
 def basis(z: Tensor) -> Basis:
     """The eigenbasis of the correlations of z (n, d); features that do not vary, and null directions, fall out."""
     mean = z.mean(0)
     centred = z - mean
-    deviation = centred.square().mean(0).sqrt()
+    covariance = centred.mT @ centred / len(z)
+    deviation = covariance.diagonal().sqrt()
     varies = deviation > 1e-6 * deviation.max()
     scale = torch.where(varies, 1 / deviation, torch.zeros_like(deviation))
-    standard = centred * scale
-    values, vectors = torch.linalg.eigh((standard.mT @ standard / len(z)).double())
+    values, vectors = torch.linalg.eigh((scale[:, None] * covariance * scale).double())
     kept = values > 1e-7 * values[-1]
     return Basis(mean, scale[:, None] * vectors[:, kept].to(z.dtype), values[kept].to(z.dtype))
 
@@ -81,21 +79,21 @@ def fit_logistic(
 ) -> Probes:
     """Probes of one layer z (n, d) for labels (n,) int64, one for each penalty; `start` warms them up."""
     turned = basis(z) if start is None else start.basis
-    return _fit(turned, turned(z), labels, classes, penalties, start, tolerance)
+    return _fit(turned, z - turned.mean, labels, classes, penalties, start, tolerance)
 
 
 def _fit(
     turned: Basis,
-    u: Tensor,
+    z: Tensor,
     labels: Tensor,
     classes: int,
     penalties: Sequence[float],
     start: Probes | None,
     tolerance: float,
 ) -> Probes:
-    """Probes on features u (n, r) that the basis `turned` has turned already."""
-    path, found = _path(turned, u, labels, classes, torch.as_tensor(penalties).to(u), start)
-    live = torch.arange(len(penalties), device=u.device)
+    """Probes on features z (n, d) that are centred by the basis `turned` already."""
+    path, found = _path(turned, z, labels, classes, torch.as_tensor(penalties).to(z), start)
+    live = torch.arange(len(penalties), device=z.device)
     for _ in range(STEPS):
         settled = path.step(tolerance)
         if bool(settled.any()):
@@ -109,55 +107,79 @@ def _fit(
 
 
 def _path(
-    turned: Basis, u: Tensor, labels: Tensor, classes: int, penalties: Tensor, start: Probes | None
+    turned: Basis, z: Tensor, labels: Tensor, classes: int, penalties: Tensor, start: Probes | None
 ) -> tuple[_Path, Tensor]:
-    """The descent of all penalties on u (n, r), and the weights (1 + r, P, c) from which it sets out."""
-    n, r = u.shape
-    # Column 0 is the intercept, which no penalty holds; weights lie as (1 + r, P, c) for one product.
-    design = torch.cat([u.new_ones(n, 1), u], dim=1)
+    """The descent of all penalties on z (n, d), and the weights (1 + r, P, c) from which it sets out."""
+    r = len(turned.spectrum)
+    # Row 0 is the intercept, which no penalty holds; weights lie as (1 + r, P, c) for one product.
     ridge = torch.cat([torch.zeros_like(penalties)[None], penalties.expand(r, len(penalties))])
-    bound = 0.5 * torch.cat([u.new_ones(1), turned.spectrum])[:, None] + ridge
-    target = design.mT @ torch.nn.functional.one_hot(labels, classes).to(u) / n
-    first = u.new_zeros(1 + r, len(penalties), classes) if start is None else _stacked(start)
-    return _Path(_Losses(design, target, ridge), bound.rsqrt(), first), first
+    hessian = torch.cat([z.new_ones(1), turned.spectrum])[:, None] / classes + ridge
+    truth = torch.nn.functional.one_hot(labels, classes).to(z)
+    target = torch.cat([truth.mean(0)[None], turned.turn.mT @ (z.mT @ truth) / len(z)])
+    losses = _Losses(z, turned.turn, target, ridge)
+    if start is None:
+        first = z.new_zeros(1 + r, len(penalties), classes)
+        seen = losses.at_zero(classes)
+    else:
+        first = _stacked(start)
+        seen = losses(first)
+    return _Path(losses, hessian.rsqrt(), first, seen, 2 / classes), first
 
 
 @dataclass(slots=True)
 class _Losses:
-    """Penalised cross-entropies of all penalties: design (n, 1 + r), target (1 + r, c), ridge (1 + r, P)."""
+    """Penalised cross-entropies of all penalties: z (n, d) centred, turn (d, r), target (1 + r, c), ridge (1 + r, P).
 
-    design: Tensor
+    Features are left as they are: it is the weights and the gradient, which are few, that are turned.
+    """
+
+    z: Tensor
+    turn: Tensor
     target: Tensor
     ridge: Tensor
 
     def __call__(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """w (1 + r, P, c) -> values (P,) and their gradient, of w's shape."""
-        n = len(self.design)
+        n = len(self.z)
         # Samples lie innermost, so that sums over the few classes run along them: (P, c, n).
-        logits = (w.flatten(1).mT @ self.design.mT).view(*w.shape[1:], n)
+        maps = self.turn @ w[1:].flatten(1)
+        logits = torch.addmm(w[0].reshape(-1, 1), maps.mT, self.z.mT).view(*w.shape[1:], n)
         low, high = logits.aminmax()
         # Exponentials of small logits need no shift; NaN takes the careful way too.
         shift = 0.0 if bool((low > -SAFE) & (high < SAFE)) else logits.amax(1, keepdim=True)
         probability = logits.sub_(shift).exp_() if isinstance(shift, Tensor) else logits.exp_()
         total = probability.sum(1, keepdim=True)
         normaliser = (total.log() + shift).mean((1, 2))
-        inner = (probability.div_(total).flatten(0, 1) @ self.design).mT.reshape(w.shape) / n
+        rows = probability.div_(total).flatten(0, 1)
+        turned = self.turn.mT @ (rows @ self.z).mT
+        inner = torch.cat([rows.sum(1)[None], turned]).view(w.shape) / n
         pull = self.ridge[..., None] * w
         value = normaliser + (w * (0.5 * pull - self.target[:, None])).sum((0, 2))
         return value, inner - self.target[:, None] + pull
 
+    def at_zero(self, classes: int) -> tuple[Tensor, Tensor]:
+        """The same at weights 0, where every class is equally probable and centred features sum to 0."""
+        penalties = self.ridge.shape[1]
+        gradient = -self.target[:, None].repeat(1, penalties, 1)
+        gradient[0] += 1 / classes
+        return self.z.new_full((penalties,), math.log(classes)), gradient
+
 
 class _Path:
-    """L-BFGS of all penalties side by side, in coordinates in which Böhning's bound is the identity.
+    """L-BFGS of all penalties side by side, in coordinates in which the Hessian at weights 0 is the identity.
 
-    There a plain gradient step never raises the objective; it is what a penalty falls back on, with its memory
-    emptied, when a longer step has. `scale` (1 + r, P) leads from those coordinates back to weights.
+    The first step is therefore Newton's. A gradient step of length `safe` never raises the objective; it is what a
+    penalty falls back on, with its memory emptied, when a longer step has. `scale` (1 + r, P) leads from those
+    coordinates back to weights.
     """
 
-    def __init__(self, losses: _Losses, scale: Tensor, start: Tensor) -> None:
-        self.losses, self.scale = losses, scale[..., None]
+    def __init__(
+        self, losses: _Losses, scale: Tensor, start: Tensor, seen: tuple[Tensor, Tensor], safe: float
+    ) -> None:
+        """`seen`: the values and gradients at `start`."""
+        self.losses, self.scale, self.safe = losses, scale[..., None], safe
         self.v = start / self.scale
-        self.value, self.gradient = self._look(self.v)
+        self.value, self.gradient = seen[0], seen[1] * self.scale
         self.memory: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def weights(self) -> Tensor:
@@ -196,14 +218,14 @@ class _Path:
         self.memory = [*kept, (s, y, rate)][-MEMORY:]
 
     def _turned(self, gradient: Tensor) -> Tensor:
-        """The two-loop recursion; where nothing is remembered, the gradient itself."""
+        """The two-loop recursion; the gradient itself at first, and of safe length where a step has failed."""
         q, parts = gradient, []
         for s, y, rate in reversed(self.memory):
             parts.append(rate * _dot(s, q))
             q = q - parts[-1][None, :, None] * y
         if self.memory:
             s, y, rate = self.memory[-1]
-            q = q * torch.where(rate > 0, 1 / (rate * _dot(y, y)).clamp_min(1e-12), 1.0)[None, :, None]
+            q = q * torch.where(rate > 0, 1 / (rate * _dot(y, y)).clamp_min(1e-12), self.safe)[None, :, None]
         for (s, y, rate), part in zip(self.memory, reversed(parts), strict=True):
             q = q + (part - rate * _dot(y, q))[None, :, None] * s
         return q
@@ -237,11 +259,11 @@ def choose_logistic(
     """Fit all penalties on the first part, choose on the last `held_out` of the samples, refit from there."""
     split = len(z) - max(1, round(held_out * len(z)))
     turned = basis(z[:split])
-    u = turned(z)
-    fitted = _fit(turned, u[:split], labels[:split], classes, penalties, None, CHOOSING)
+    centred = z - turned.mean
+    fitted = _fit(turned, centred[:split], labels[:split], classes, penalties, None, CHOOSING)
     scores = fitted.accuracy(z[split:], labels[split:])
     # Among equals the largest penalty.
     best = max(range(len(penalties)), key=lambda i: (float(scores[i]), penalties[i]))
     start = Probes(fitted.basis, fitted.weights[best : best + 1], fitted.intercepts[best : best + 1])
-    again = _fit(turned, u, labels, classes, [penalties[best]], start, TOLERANCE)
+    again = _fit(turned, centred, labels, classes, [penalties[best]], start, TOLERANCE)
     return Chosen(penalties[best], float(scores[best]), again)

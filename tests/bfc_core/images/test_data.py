@@ -118,3 +118,15 @@ def test_a_crop_is_a_window_of_the_mirrored_picture(arrays: Arrays) -> None:
         down, across = divmod(int(offsets[i]), 2 * PAD + 1)
         window = padded[samples[i], down : down + 16, across : across + 16]
         np.testing.assert_array_equal(inputs[i].numpy(), window[:, ::-1] if flips[i] else window)
+
+
+def test_pictures_are_normalised_channel_by_channel() -> None:
+    draws = np.random.default_rng(1)
+    pixels = draws.integers(0, 256, (12, 5, 7, 3)) * [1.0, 0.5, 0.2] + [0, 20, 90]
+    arrays = Arrays(pixels.astype(np.uint8), np.arange(12) % 2, ("a", "b"), None, None)
+    data = prepare(Images(dataset=DATASET, samples=10), arrays, 0, CPU)
+    x = data.normalised(data.train.inputs)
+    assert x.shape == (len(data.train), 3, 5, 7)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfc_core.measures import RidgeSums, Undefined
+from bfc_core.probes import logistic
 from bfc_core.probes.linear import linear_accuracies, linear_errors
 from bfc_core.probes.logistic import basis, choose_logistic, fit_logistic
 from bfc_core.probes.ridge import choose_ridge, fit_ridge, relative_errors
@@ -108,3 +109,12 @@ def test_a_layer_that_is_dead_predicts_the_commonest_class() -> None:
     labels = (torch.arange(400) % 10 == 0).long()
     chosen = choose_logistic(torch.zeros(400, 3).double(), labels, 2)
     assert chosen.accuracy(torch.zeros(400, 3).double(), labels) == pytest.approx(0.9)
+
+
+def test_the_gradient_at_weights_zero_is_known_without_a_look() -> None:
+    z, labels = classes()
+    turned = basis(z)
+    path, first = logistic._path(turned, z - turned.mean, labels, 4, torch.tensor([0.1, 1.0]).to(z), None)
+    value, gradient = path.losses(first)
+    assert torch.allclose(path.value, value)
+    assert torch.allclose(path.gradient, gradient * path.scale, atol=1e-6)
