@@ -110,7 +110,10 @@ def main() -> int:
             for member in lab.children(job) if grouped else ():
                 tracking.run(member, lab.metrics(member, max_points=1000), parent=outer)
                 made += 1
-    except (BfcError, RuntimeError, httpx.TransportError) as fault:
+    except httpx.TransportError as fault:
+        print(f"export: no MLflow at {given.to} ({fault}); start one with: mlflow server", file=sys.stderr)
+        return 1
+    except (BfcError, RuntimeError) as fault:
         print(f"export: {fault}", file=sys.stderr)
         return 1
     print(f"{made} runs in experiment {given.experiment}")

@@ -222,6 +222,8 @@ def cell(value: Any) -> str:
         return f"{value:.4g}" if math.isfinite(value) else str(value)
     if isinstance(value, list | tuple) and all(not isinstance(item, dict | list) for item in value):
         return ", ".join(cell(item) for item in value)
+    if isinstance(value, dict) and all(not isinstance(item, dict | list) for item in value.values()):
+        return ", ".join(f"{name.replace('_', ' ')} {cell(item)}" for name, item in value.items())
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
@@ -234,7 +236,7 @@ def words(found: Iterable[Any]) -> RenderableType:
         grid.add_column(head)
     last = None
     for word in found:
-        first = (word.doc or word.title or "").strip().split("\n")[0]
+        first = " ".join((word.doc or word.title or "").strip().split("\n\n")[0].split())
         grid.add_row(word.part if word.part != last else "", Text(word.kind, style="bold"), first)
         last = word.part
     return grid

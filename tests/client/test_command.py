@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bfc_client import Client, __version__
-from bfc_client.command import app, main
+from bfc_client.command import app, main, render
 from tests.client.paper_lab import PaperLab, Served, problem
 
 TRAIN = {"kind": "train", "name": "quick", "spec": {"seed": 3}}
@@ -232,6 +232,11 @@ def test_an_imported_job_is_shown_with_its_origin_and_not_with_all_it_holds(
     assert "job_elsewhere" in out
     assert "claims" not in out
     assert json.loads(bfc("import", str(archive), "--json")[1])["result"]["claims"]
+
+
+def test_a_cell_of_names_and_numbers_is_no_json() -> None:
+    assert render.cell({"running": 1, "run_seconds": 0.25}) == "running 1, run seconds 0.25"
+    assert render.cell({"a": [1]}) == '{"a": [1]}'
 
 
 def test_the_version_is_said(bfc: Bfc) -> None:

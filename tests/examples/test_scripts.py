@@ -115,6 +115,13 @@ def test_a_sweep_becomes_mlflow_runs_inside_a_run(site: Site, lab: Client, swept
     )
 
 
+def test_without_mlflow_the_export_says_how_to_start_it(site: Site, trained: Job) -> None:
+    done = script(site, "export_mlflow.py", trained.id, "--to", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "no MLflow at http://127.0.0.1:1" in done.stderr
+    assert "mlflow server" in done.stderr
+
+
 def test_series_become_tensorboard_scalars(site: Site, lab: Client, trained: Job, tmp_path: Path) -> None:
     done = script(site, "export_tensorboard.py", trained.id, "--logdir", str(tmp_path))
     assert done.returncode == 0, done.stderr
