@@ -42,18 +42,25 @@ class Trainer:
     hidden: tuple[int, ...]
     problem: Problem
 
+    @property
+    def steps(self) -> int:
+        """Of every fit, the last on all samples too: a rate goes with its number of steps."""
+        samples = self.problem.split
+        most = math.ceil(self.spec.epochs * samples / min(self.spec.batch, samples))
+        return min(self.spec.steps, most)
+
     def fit(
         self, x: Tensor, y: Tensor, rates: Sequence[float]
     ) -> Generator[Progress, None, Callable[[Tensor], Tensor]]:
         """Networks of all `rates` at once, as x (t, d) -> predictions (K, t, o)."""
-        seed, spec = self.problem.init_seed, self.spec
+        seed, spec, steps = self.problem.init_seed, self.spec, self.steps
         shape = Shape((x.shape[1], *self.hidden, y.shape[1]), spec.activation)
         networks = Perceptrons(shape, len(rates), stream("init", seed, spec.kind), x.device)
         mean, deviation = y.mean(0), y.var(0, correction=0).sum().sqrt().clamp_min(1e-12)
         target = ((y - mean) / deviation).float()
         order = stream("order", seed, spec.kind)
-        for step in train(networks, x.float()[None], target, rates, spec.steps, spec.batch, order):
-            yield Progress(step, spec.steps, "step")
+        for step in train(networks, x.float()[None], target, rates, steps, spec.batch, order):
+            yield Progress(step, steps, "step")
 
         def predict(new: Tensor) -> Tensor:
             parts = [networks(part.float()) for part in torch.split(new, 4096)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from bfc_core import specs
 from bfc_core.learners.base import Plan, Program, Weights
 from bfc_core.registry import deed
-from bfc_core.specs.model import Mlp
+from bfc_core.specs.model import Mlp, TreeConvnet
 from bfc_core.specs.train import TrainSpec
 from bfc_core.streams import stream
 
@@ -43,7 +43,7 @@ class MlpStack:
         dtype: torch.dtype,
     ) -> None:
         model = rows[0].model
-        assert isinstance(model, Mlp)
+        assert isinstance(model, Mlp | TreeConvnet)
         self.specs, self.rows = tuple(rows), len(rows)
         self.layers = specs.layers(rows[0])
         self.read_dim, self.output_dim, self.width = read_dim, output_dim, model.width
@@ -56,12 +56,16 @@ class MlpStack:
         for layer in self.layers:
             found[f"W{layer}"] = (self.width, self.fan_in(layer))
             found[f"c{layer}"] = (self.width,)
-            found[f"a{layer}"] = (self.output_dim, self.width)
+            found[f"a{layer}"] = (self.output_dim, self.head_fan_in(layer))
         return {**found, "b": (self.output_dim,)}
 
     def fan_in(self, layer: int) -> int:
         """Numbers that a layer reads."""
         return self.read_dim if layer == 1 else self.width
+
+    def head_fan_in(self, layer: int) -> int:  # noqa: ARG002  wider where a layer has several places
+        """Numbers that the head of a layer reads."""
+        return self.width
 
     def subset(self, rows: Sequence[int]) -> MlpStack:
         chosen = copy.copy(self)
@@ -103,9 +107,10 @@ class MlpStack:
 
     def flops(self, plan: Plan, row: int) -> int:
         lowest = min(plan.train[row], default=None)
-        total = 2 * self.output_dim * self.width * (3 if lowest is not None else 1)
+        read = self.head_fan_in(plan.present[-1])
+        total = 2 * self.output_dim * read * (3 if lowest is not None else 1)
         for layer in plan.present:
-            product = 2 * self.width * self.fan_in(layer)
+            product = 2 * self.head_fan_in(layer) * self.fan_in(layer)
             total += product * (3 if lowest is not None and layer >= lowest else 1)
         return total
 
@@ -117,10 +122,13 @@ class MlpStack:
         h = u
         for layer in layers:
             read = h if layer == 1 else passes * h + (1 - passes) * h.detach()
-            z = read @ self._effective(weights, f"W{layer}").mT + weights[f"c{layer}"][:, None]
-            h = self.activation(z)
+            h = self.activation(self._mapped(weights, layer, read))
             found[layer] = h
         return found
+
+    def _mapped(self, weights: Weights, layer: int, read: Tensor) -> Tensor:
+        """What a layer's activation is given, of what the layer reads (K, n, q): (K, n, m)."""
+        return read @ self._effective(weights, f"W{layer}").mT + weights[f"c{layer}"][:, None]
 
     def _read_out(self, weights: Weights, layer: int, h: Tensor) -> Tensor:
         return self.output_scale * (h @ self._effective(weights, f"a{layer}").mT + weights["b"][:, None])
@@ -137,23 +145,23 @@ class MlpStack:
         """
         if self.parametrisation in ("standard", "mup"):
             head = name[0] == "a" and self.parametrisation == "mup"
-            return 1 / math.sqrt(self.width) if head else 1.0
-        fan = self.fan_in(int(name[1:])) if name[0] == "W" else self.width
+            return 1 / math.sqrt(self.head_fan_in(int(name[1:]))) if head else 1.0
+        fan = self.fan_in(int(name[1:])) if name[0] == "W" else self.head_fan_in(int(name[1:]))
         return 1 / fan if name[0] == "a" and self.parametrisation == "mean_field" else 1 / math.sqrt(fan)
 
     def _draw(self, row: int, layers: Sequence[int], stage: int) -> dict[str, Tensor]:
-        """Float64 blocks of `layers`: W ~ N(0, gain²/fan-in) in effect, heads N(0, 1/m), biases 0."""
+        """Float64 blocks of `layers`: W ~ N(0, gain²/fan-in) in effect, heads N(0, 1/fan-in), biases 0."""
         seed = specs.seeds(self.specs[row].seed).init
         found: dict[str, Tensor] = {}
         for layer in layers:
             generator = stream("init", seed, "weights", layer, *([stage] if stage else []))
-            fan = self.fan_in(layer)
+            fan, read = self.fan_in(layer), self.head_fan_in(layer)
             gain = 1.0 if layer == 1 else self.gain
             entries = 1.0 if self.parametrisation in ("ntk", "mean_field") else 1 / math.sqrt(fan)
-            head = 1.0 if self.parametrisation in ("ntk", "mean_field") else 1 / math.sqrt(self.width)
+            head = 1.0 if self.parametrisation in ("ntk", "mean_field") else 1 / math.sqrt(read)
             head /= max(1.0, self.output_scale)
             w = torch.randn(self.width, fan, generator=generator, dtype=torch.float64)
-            a = torch.randn(self.output_dim, self.width, generator=generator, dtype=torch.float64)
+            a = torch.randn(self.output_dim, read, generator=generator, dtype=torch.float64)
             found |= {
                 f"W{layer}": gain * entries * w,
                 f"c{layer}": torch.zeros(self.width),

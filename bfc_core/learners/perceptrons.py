@@ -58,7 +58,11 @@ class Perceptrons:
         self.values = shape.initial(members, generator).to(device)
         self.gradients = torch.zeros_like(self.values)
         self._moments = (torch.zeros_like(self.values), torch.zeros_like(self.values))
+        self._scratch = torch.empty_like(self.values)
         self._layers, self._slopes = shape.split(self.values), shape.split(self.gradients)
+        self._transposed = [w.mT for w, _ in self._layers]
+        self._relu = shape.activation == "relu"
+        self._offset = self.values.new_tensor(-1 / math.sqrt(2))
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (K, n, d) or (n, d) -> (K, n, o)."""
@@ -71,36 +75,48 @@ class Perceptrons:
     def gradient(self, x: Tensor, y: Tensor) -> None:
         """Fill `gradients` for a batch x (K, B, d), y (K, B, o)."""
         reads, zs = [x], []
-        for w, b in self._layers:
+        for w, b in self._layers[:-1]:
             zs.append(torch.baddbmm(b, reads[-1], w))
             reads.append(self._activate(zs[-1]))
-        delta = (zs[-1] - y).mul_(2 / x.shape[1])
-        for layer in range(len(zs) - 1, -1, -1):
+        w, b = self._layers[-1]
+        delta = _product(reads[-1], w).add_(b).sub_(y).mul_(2 / x.shape[1])
+        for layer in range(len(zs), -1, -1):
             slope, bias = self._slopes[layer]
-            torch.bmm(reads[layer].mT, delta, out=slope)
-            bias.copy_(delta.sum(1, keepdim=True))
+            slope.copy_(_product(reads[layer].mT, delta))
+            torch.sum(delta, 1, keepdim=True, out=bias)
             if layer:
-                delta = torch.bmm(delta, self._layers[layer][0].mT)
-                delta.mul_(self._derivative(zs[layer - 1]))
+                delta = self._through(_product(delta, self._transposed[layer]), zs[layer - 1])
 
     def step(self, rates: Tensor, number: int) -> None:
         """Adam with each member's own rate (K, 1), its gradient clipped to norm `CLIP`; `number` counts from 1."""
-        g = self.gradients
-        g.mul_(CLIP / g.norm(dim=1, keepdim=True).clamp_min(CLIP))
-        first, second = self._moments
+        g, (first, second), below = self.gradients, self._moments, self._scratch
+        g.mul_(CLIP / torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_min_(CLIP))
         first.lerp_(g, 1 - BETAS[0])
         second.mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
-        scale = rates / (1 - BETAS[0] ** number)
-        size = (second / (1 - BETAS[1] ** number)).sqrt_().add_(EPSILON)
-        self.values.sub_(scale * first / size)
+        torch.sqrt(second, out=below)
+        # The rate divides what is below: rate · m̂/(√v̂ + ε) in one pass over the values.
+        slowness = (1 - BETAS[0] ** number) / rates
+        torch.addcmul(EPSILON * slowness, below, slowness / math.sqrt(1 - BETAS[1] ** number), out=below)
+        self.values.addcdiv_(first, below, value=-1)
 
     def _activate(self, z: Tensor) -> Tensor:
-        if self.shape.activation == "relu":
-            return z.clamp_min(0)
-        return (z.square() - 1).div_(math.sqrt(2))
+        return z.clamp_min(0) if self._relu else torch.addcmul(self._offset, z, z, value=1 / math.sqrt(2))
 
-    def _derivative(self, z: Tensor) -> Tensor:
-        return (z > 0).to(z.dtype) if self.shape.activation == "relu" else z * math.sqrt(2)
+    def _through(self, above: Tensor, z: Tensor) -> Tensor:
+        """The gradient with respect to z, of that with respect to its activation; may overwrite `above`."""
+        if self._relu:
+            below: Tensor = torch.ops.aten.threshold_backward(above, z, 0)
+            return below
+        return above.mul_(z).mul_(math.sqrt(2))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a (K, p, q) times b (K, q, r): torch's batched product of K > 1 has no fast way for r = 1 or q = 1."""
+    if len(a) > 1 and a.shape[2] == 1:
+        return a * b
+    if len(a) > 1 and b.shape[2] == 1:
+        return torch.sum(a * b.mT, 2, keepdim=True)
+    return torch.bmm(a, b)
 
 
 def train(
@@ -116,14 +132,13 @@ def train(
 
     Every member sees the same batches, from one permutation after another.
     """
-    n = len(y)
-    size = min(batch, n)
+    members = len(networks.values)
+    y = y.to(x)[None]
     peak = torch.tensor(rates, dtype=x.dtype, device=x.device)[:, None]
-    batches = _batches(n, size, order)
+    batches = _batches(x, y, min(batch, y.shape[1]), order)
     for number in range(1, steps + 1):
-        index = next(batches).to(x.device)
-        rows = x[:, index].expand(len(networks.values), -1, -1)
-        networks.gradient(rows, y[index].expand(len(networks.values), -1, -1))
+        rows, labels = next(batches)
+        networks.gradient(rows.expand(members, -1, -1), labels.expand(members, -1, -1))
         networks.step(peak * rate_factor(number, steps), number)
         if number % 100 == 0:
             yield number
@@ -138,8 +153,11 @@ def rate_factor(number: int, steps: int) -> float:
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _batches(n: int, size: int, order: Generator) -> Iterator[Tensor]:
+def _batches(x: Tensor, y: Tensor, size: int, order: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of x (·, n, d) and y (·, n, o), shuffled once an epoch: what does not fill a batch is left for the next."""
+    n = y.shape[1]
     while True:
-        permutation = torch.randperm(n, generator=order)
+        permutation = torch.randperm(n, generator=order).to(x.device)
+        rows, labels = x.index_select(1, permutation), y.index_select(1, permutation)
         for i in range(0, n - size + 1, size):
-            yield permutation[i : i + size]
+            yield rows[:, i : i + size], labels[:, i : i + size]

@@ -69,6 +69,8 @@ class TwoLayerNetwork(Spec):
     """Peak rates of Adam, chosen on validation."""
     steps: Steps = 2000
     batch: Count = 128
+    epochs: Count = 80
+    """Passes over the samples at most: fewer steps where there are few samples, which more would only fit too closely."""
 
 
 class MlpBaseline(Spec):
@@ -80,10 +82,12 @@ class MlpBaseline(Spec):
     width: Width = 128
     depth: Annotated[int, Field(strict=True, ge=1, le=16)] = 3
     """Hidden layers."""
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.001, 0.003, 0.009)
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.003, 0.009, 0.027)
     """Peak rates of Adam, chosen on validation."""
-    steps: Steps = 2000
-    batch: Count = 128
+    steps: Steps = 1000
+    batch: Count = 64
+    epochs: Count = 160
+    """Passes over the samples at most: fewer steps where there are few samples."""
 
 
 class RecursiveFeatureMachine(Spec):

@@ -16,7 +16,16 @@ from bfc_core.specs.baseline import (
     TwoLayerNetwork,
 )
 from bfc_core.specs.data import SYNTHETIC, Hierarchical, RandomHierarchy
-from bfc_core.specs.model import Alexnet, Densenet, Mlp, QuadraticDensenet, Resnet, Vgg, WideResnet
+from bfc_core.specs.model import (
+    Alexnet,
+    Densenet,
+    Mlp,
+    QuadraticDensenet,
+    Resnet,
+    TreeConvnet,
+    Vgg,
+    WideResnet,
+)
 from bfc_core.specs.resolution import last_level, layers, stages
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
@@ -112,6 +121,11 @@ def layer_parameters(spec: TrainSpec) -> dict[int, int]:
     if isinstance(model, Mlp):
         widths = [dim] + [model.width] * model.depth
         return {i + 1: widths[i] * widths[i + 1] + widths[i + 1] for i in range(model.depth)}
+    if isinstance(model, TreeConvnet) and isinstance(spec.data, RandomHierarchy):
+        channels = [spec.data.vocabulary] + [model.width] * spec.data.levels
+        return {
+            layer: model.width * (spec.data.branching * channels[layer - 1] + 1) for layer in layers(spec)
+        }
     return {number: convolution.parameters for number, convolution in enumerate(convolutions(model), start=1)}
 
 
@@ -180,11 +194,14 @@ def _train(spec: TrainSpec) -> Estimate:
     pictures = not isinstance(spec.data, SYNTHETIC)
     convolutional = pictures and not isinstance(spec.model, Mlp | QuadraticDensenet)
     costs = dict(enumerate(convolutions(spec.model), start=1)) if convolutional else {}
+    products = {layer: 2 * weights[layer] * times for layer, times in _places(spec).items()}
+    if convolutional:
+        products = {layer: costs[layer].flops for layer in costs}
     flops = 0
     steps = 0
     for stage in stages(spec):
-        forward = sum(costs[layer].flops if convolutional else 2 * weights[layer] for layer in stage.present)
-        trained = sum(costs[layer].flops if convolutional else 2 * weights[layer] for layer in stage.train)
+        forward = sum(products[layer] for layer in stage.present)
+        trained = sum(products[layer] for layer in stage.train)
         flops += stage.steps * stage.batch * (forward + 2 * trained)
         steps += stage.steps
     parameters = sum(weights.values())
@@ -233,7 +250,16 @@ def _wide(spec: TrainSpec) -> list[int]:
         return [model.width + expanded for _ in layers(spec)]
     if isinstance(model, Mlp):
         return [model.width] * model.depth
+    if isinstance(model, TreeConvnet):
+        return [model.width * places for places in _places(spec).values()]
     return [0]
+
+
+def _places(spec: TrainSpec) -> dict[int, int]:
+    """How often each layer's weights act on one sample of a synthetic target."""
+    if isinstance(spec.model, TreeConvnet) and isinstance(spec.data, RandomHierarchy):
+        return {layer: spec.data.branching ** (spec.data.levels - layer) for layer in layers(spec)}
+    return dict.fromkeys(layers(spec), 1)
 
 
 def _snapshot_bytes(spec: TrainSpec, parameters: int, steps: int, item: int) -> int:
@@ -271,7 +297,8 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     elif isinstance(one, TwoLayerNetwork | MlpBaseline):
         depth = getattr(one, "depth", 1)
         parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
-        flops = (len(one.rates) + 1) * one.steps * one.batch * 6 * parameters
+        steps = min(one.steps, one.epochs * n // min(one.batch, n) + 1)
+        flops = (len(one.rates) + 1) * steps * one.batch * 6 * parameters
         square, pointer = 24 * one.batch * one.width * depth + 32 * parameters, "/spec/baseline/width"
     if data_bytes > square:
         pointer = "/spec/data/samples" if n >= tests else "/spec/data/test_samples"

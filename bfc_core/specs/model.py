@@ -48,6 +48,22 @@ class Mlp(Spec):
     start divided by it, so that the first outputs keep their size."""
 
 
+class TreeConvnet(Spec):
+    """Convolutions that follow the tree of a random hierarchy: told its architecture, not its rules."""
+
+    source: ClassVar[str] = "Cagnetta, Petrini, Tomasini, Favero, Wyart, arXiv 2307.02129"
+    kind: Literal["tree_convnet"] = "tree_convnet"
+    width: Width = 64
+    """Channels of each layer. There are as many layers as the target has rules from label to input, numbered from the
+    input; filter and stride are the symbols that one rule writes."""
+    activation: Activation = "relu"
+    parametrisation: Parametrisation = "mup"
+    """How initial weights and rates scale with width; `mup` starts with small outputs, so that features are learned."""
+    output_scale: Positive = 1.0
+    """Factor on the output (the loss is divided by its square): large is lazy, small is rich. Above 1 trained read-outs
+    start divided by it, so that the first outputs keep their size."""
+
+
 class Convolutional(Spec):
     """Shared by the image networks; blocks are numbered 1 … B, the stem is 1."""
 
@@ -160,7 +176,7 @@ class Alexnet(Convolutional):
 
 
 ModelSpec = Annotated[
-    QuadraticDensenet | Mlp | Resnet | WideResnet | Vgg | Densenet | Alexnet,
+    QuadraticDensenet | Mlp | TreeConvnet | Resnet | WideResnet | Vgg | Densenet | Alexnet,
     Field(discriminator="kind"),
     by_default("quadratic_densenet"),
 ]

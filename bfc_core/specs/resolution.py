@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bfc_core.specs import schedule as words
 from bfc_core.specs.data import Hierarchical, RandomHierarchy
-from bfc_core.specs.model import Mlp, QuadraticDensenet
+from bfc_core.specs.model import Mlp, QuadraticDensenet, TreeConvnet
 from bfc_core.specs.optimizer import OptimizerSpec
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def layers(spec: TrainSpec) -> Levels:
         return tuple(range(2, last_level(spec) + 1))
     if isinstance(model, Mlp):
         return tuple(range(1, model.depth + 1))
+    if isinstance(model, TreeConvnet):
+        assert isinstance(spec.data, RandomHierarchy)
+        return tuple(range(1, spec.data.levels + 1))
     return tuple(range(1, model.blocks + 1))
 
 

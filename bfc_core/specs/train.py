@@ -17,7 +17,7 @@ from bfc_core.specs.data import (
     RandomHierarchy,
     Staircase,
 )
-from bfc_core.specs.model import CONVOLUTIONAL, Mlp, ModelSpec, QuadraticDensenet
+from bfc_core.specs.model import CONVOLUTIONAL, Mlp, ModelSpec, QuadraticDensenet, TreeConvnet
 from bfc_core.specs.optimizer import Adam, Budget, OptimizerSpec
 from bfc_core.specs.probe import FeatureError, ProbeKind
 from bfc_core.specs.scalars import JobId, NonNegative, Seed, SnapshotId, Spec, Steps, refuse, said
@@ -141,7 +141,7 @@ class Training(Spec):
             model = {"kind": "mlp" if kind == "arrays" else "wide_resnet"}
             return {"model": model, "optimizer": _PICTURE_SGD, "probes": _PICTURE_PROBES, **body}
         if kind == "random_hierarchy":
-            return {"model": {"kind": "mlp"}, **body}
+            return {"model": {"kind": "tree_convnet"}, **body}
         return {**body, "model": _with_a_readout(body.get("model", {}))} if kind in _UNTOLD_KINDS else body
 
 
@@ -209,6 +209,9 @@ def _model_faults(model: Any, data: Any) -> list[tuple[str, str]]:
                 f"{model.kind} reads pictures, {data.kind} gives vectors; accepted: quadratic_densenet, mlp",
             )
         ]
+    if isinstance(model, TreeConvnet) and not isinstance(data, RandomHierarchy):
+        says = f"tree_convnet follows the tree of a random_hierarchy, {data.kind} has none; accepted: mlp, "
+        return [("/kind", says + ("a convolutional network" if pictures else "quadratic_densenet"))]
     if isinstance(model, Mlp) and isinstance(data, UPLOADED):
         unscaled = model.parametrisation == "standard" and model.output_scale == 1
         return [] if unscaled else [("/parametrisation", "uploaded data: accepted: standard at output_scale 1")]
@@ -216,7 +219,8 @@ def _model_faults(model: Any, data: Any) -> list[tuple[str, str]]:
         return [
             (
                 "/kind",
-                f"quadratic_densenet does not read {data.kind}; accepted: mlp or a convolutional network",
+                f"quadratic_densenet does not read {data.kind}; accepted: "
+                + ("mlp, tree_convnet" if isinstance(data, RandomHierarchy) else "mlp or a convolutional network"),
             )
         ]
     if (

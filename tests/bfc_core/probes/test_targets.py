@@ -44,7 +44,8 @@ def read(kind: str, view: StillView, **fields: object) -> list[Reading]:
 
 # A quadratic_densenet has one output, a random hierarchy many classes.
 COMBINATIONS = [
-    (d, m) for d in DATA for m in ("quadratic_densenet", "mlp") if (d, m[0]) != ("random_hierarchy", "q")
+    *((d, m) for d in DATA for m in ("quadratic_densenet", "mlp") if (d, m[0]) != ("random_hierarchy", "q")),
+    ("random_hierarchy", "tree_convnet"),
 ]
 
 

@@ -69,7 +69,7 @@ def test_all_baselines_duel_when_none_is_named():
 
 
 def test_the_deep_learner_wins_where_the_simulation_lets_it(simulate):
-    spec = duel()
+    spec = duel(samples=[500, 1000, 2000, 4000])
     result = studies.conclude(spec, simulate(spec))
     verdicts = {c["samples"]: c["verdict"] for c in result.summary["claims"]}
     assert {(c["readout"], c["headline"]) for c in result.summary["claims"]} == {("fixed", False)}
