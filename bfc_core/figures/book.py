@@ -11,6 +11,7 @@ from bfc_core.figures.data import Study
 from bfc_core.figures.theme import SCHEMA, THEMES, Theme, config
 
 Draw = Callable[[Study, Theme], dict[str, Any]]
+Asked = Callable[[Mapping[str, Any]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Figure:
     title: str
     kinds: tuple[str, ...]
     draw: Draw
-    asked_by: str | None = None
-    """A field of the study's spec: without it there is nothing to draw."""
+    asked_by: Asked | None = None
+    """Whether a spec asks for what is drawn; all do without it."""
 
     @property
     def doc(self) -> str:
@@ -32,7 +33,7 @@ class Figure:
 _FIGURES: dict[str, Figure] = {}
 
 
-def figure(name: str, title: str, *kinds: str, asked_by: str | None = None) -> Callable[[Draw], Draw]:
+def figure(name: str, title: str, *kinds: str, asked_by: Asked | None = None) -> Callable[[Draw], Draw]:
     """Register the decorated function as what draws `name` for studies and jobs of these kinds."""
 
     def register(draw: Draw) -> Draw:
@@ -50,7 +51,7 @@ def names(kind: str, spec: Mapping[str, Any] | None = None) -> list[dict[str, st
     found = [
         one
         for one in _FIGURES.values()
-        if kind in one.kinds and (one.asked_by is None or spec is None or spec.get(one.asked_by))
+        if kind in one.kinds and (one.asked_by is None or spec is None or one.asked_by(spec))
     ]
     return [{"name": one.name, "title": one.title, "doc": one.doc} for one in found]
 

@@ -15,7 +15,18 @@ from bfc_core.figures.data import (
     stuck_in,
     stuck_words,
 )
-from bfc_core.figures.parts import PANEL_WIDTH, Spec, bands, grid, nothing, page, seed_lines, titled, where
+from bfc_core.figures.parts import (
+    PANEL_WIDTH,
+    Spec,
+    bands,
+    grid,
+    lone_dots,
+    nothing,
+    page,
+    seed_lines,
+    titled,
+    where,
+)
 from bfc_core.figures.theme import Theme, decades, log_axis
 from bfc_core.specs.vocabulary import unit_of
 
@@ -35,7 +46,9 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     if not rows:
         return nothing(TITLE, "No series were recorded.", theme)
     points = [_point(row) for row in rows]
-    panels = list(dict.fromkeys(row["panel"] for row in points))[:MOST_PANELS]
+    moments = {panel: {row["step"] for row in group} for (panel,), group in grouped(points, "panel").items()}
+    lasting = [panel for panel, steps in moments.items() if len(steps) > 1]
+    panels = (lasting or list(moments))[:MOST_PANELS]
     points = [row for row in points if row["panel"] in panels]
     seeds = max(len({row["seed"] for row in group}) for group in grouped(points, "panel", "what").values())
     medians = [
@@ -44,7 +57,12 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     ]
     whats = list(dict.fromkeys(row["what"] for row in points))
     body = grid([_panel(panel, points, whats, theme) for panel in panels])
-    words = (interval_rule(seeds) if seeds > 1 else "One run a line.", _lost(study))
+    once = len(moments) - len(lasting) if lasting else 0
+    words = (
+        interval_rule(seeds) if seeds > 1 else "One run a line.",
+        f"Not drawn: {once} series of one step alone." if once else "",
+        _lost(study),
+    )
     return page(TITLE, words, {"points": points, "medians": medians}, body, theme)
 
 
@@ -98,4 +116,5 @@ def _panel(panel: str, points: list[Row], whats: list[str], theme: Theme) -> Spe
     colour = {"field": "what", "type": "nominal", "scale": {"domain": whats, "range": hues}, "legend": legend}
     keep = where(panel=panel)
     layers = [seed_lines("points", keep, x, y, colour), *bands("medians", keep, x, y, colour)]
+    layers.append(lone_dots("points", keep, x, y, colour, "what", "seed"))
     return {"title": panel, "width": PANEL_WIDTH, "height": 220, "layer": layers}

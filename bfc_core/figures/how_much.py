@@ -7,11 +7,13 @@ from typing import Any
 
 from bfc_core.figures.book import figure
 from bfc_core.figures.data import Row, Study, grouped, over_seeds, positive, readouts, stuck_in, verdict_words
+from bfc_core.figures.labels import PLACES, pixels, places
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
 
 TITLE = "How much"
 LEAST = 1e-4
+HEIGHT = 300
 
 
 @figure("how_much", TITLE, "correction")
@@ -27,7 +29,10 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     layers = sorted({row["layer"] for row in (*points, *frontier)})
     colours = {layer: theme.hues[i % len(theme.hues)] for i, layer in enumerate(layers)}
     ticks = decades((row["moved"] for row in points), LEAST, 10.0)
-    panels = [_panel(readout, ticks, colours, theme) for readout in readouts(points)]
+    medians = _medians(points)
+    for readout in readouts(points):
+        _place(medians, points, readout, ticks)
+    panels = [_panel(readout, ticks, colours, theme, {row.get("place") for row in medians}) for readout in readouts(points)]
     panels += [_frontier_panel(readout, frontier, colours, theme) for readout in readouts(frontier)]
     words = (
         f"n = {study.seeds} seeds: small dots; large: medians, with their window (l, k). Hollow: control of equal updates.",
@@ -38,7 +43,7 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
         stuck_in((row for row in study.rows("how_deep") if row["train_up_to"]), hollow=False),
         verdict_words(study.claims("correction_is_local")),
     )
-    sets = {"points": points, "medians": _medians(points), "frontier": frontier, "ways": _ways(frontier)}
+    sets = {"points": points, "medians": medians, "frontier": frontier, "ways": _ways(frontier)}
     return page(TITLE, words, sets, grid(panels), theme)
 
 
@@ -51,6 +56,23 @@ def _medians(points: list[Row]) -> list[Row]:
         place = {"readout": readout, "layer": layer, "how": how, "window": window, "top": top}
         found.append({**place, "moved": x["median"], "gain": y["median"]})
     return found
+
+
+def _place(medians: list[Row], points: list[Row], readout: str, ticks: list[float]) -> None:
+    """Gives each label of a panel its `place`."""
+    here = [row for row in medians if row["readout"] == readout]
+    seeds = [row for row in points if row["readout"] == readout]
+    low, high = (bound(row["gain"] for row in seeds) for bound in (min, max))
+
+    def at(rows: list[Row]) -> list[tuple[float, float]]:
+        across = pixels([row["moved"] for row in rows], ticks[0], ticks[-1], PANEL_WIDTH, logarithmic=True)
+        down = pixels([-row["gain"] for row in rows], -high, -low, HEIGHT)
+        return list(zip(across, down, strict=True))
+
+    told = [row for row in here if row["top"] and row["how"] == "window"]
+    chosen = places([row["window"] for row in told], at(told), at(here + seeds), (PANEL_WIDTH, HEIGHT))
+    for row, place in zip(told, chosen, strict=True):
+        row["place"] = place
 
 
 def _points(study: Study) -> list[Row]:
@@ -86,7 +108,7 @@ def _point(row: Row, layer: int, moved: float, frozen: float) -> Row:
     }
 
 
-def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: Theme) -> Spec:
+def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: Theme, used: set[str | None]) -> Spec:
     keep = where(readout=readout)
     x = {"field": "moved", "type": "quantitative", **log_axis(ticks, "λ")}
     y = {"field": "gain", "type": "quantitative", "axis": {"title": "gain over k = 0, log10", "tickCount": 6}}
@@ -97,23 +119,27 @@ def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: The
         "field": "layer",
         "type": "nominal",
         "scale": colour["scale"],
-        "legend": None,
+        "legend": colour["legend"],
     }
     base = {"transform": keep, "encoding": {"x": x, "y": y, "color": colour, "fill": fill}}
-    label = {"text": {"field": "window"}, "color": {"value": theme.dim}, "x": x, "y": y}
+    label = {"text": {"field": "window"}, "color": colour, "x": x, "y": y}
     return {
         "title": titled("gain against movement", readout),
         "width": PANEL_WIDTH,
-        "height": 300,
+        "height": HEIGHT,
         "layer": [
             {"data": {"name": "points"}, **base, "mark": {"type": "point", "size": 20, "opacity": 0.35}},
             {"data": {"name": "medians"}, **base, "mark": {"type": "point", "size": 120, "strokeWidth": 2}},
-            {
-                "data": {"name": "medians"},
-                "transform": [*keep, {"filter": "datum.top && datum.how === 'window'"}],
-                "mark": {"type": "text", "dy": -15, "fontSize": 11},
-                "encoding": label,
-            },
+            *(
+                {
+                    "data": {"name": "medians"},
+                    "transform": [*keep, *where(place=place)],
+                    "mark": {"type": "text", "dx": dx, "dy": dy, "align": align, "fontSize": 11},
+                    "encoding": label,
+                }
+                for place, (dx, dy, align) in PLACES.items()
+                if place in used
+            ),
         ],
     }
 

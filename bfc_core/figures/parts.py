@@ -75,6 +75,17 @@ def seed_lines(data: str, keep: Sequence[Spec], x: Spec, y: Spec, colour: Spec, 
     }
 
 
+def lone_dots(data: str, keep: Sequence[Spec], x: Spec, y: Spec, colour: Spec, *series: str) -> Spec:
+    """A dot for each of the `series` that has one point alone, which makes no line."""
+    count: Spec = {"joinaggregate": [{"op": "count", "as": "points"}], "groupby": list(series)}
+    return {
+        "data": {"name": data},
+        "transform": [*keep, count, {"filter": "datum.points === 1"}],
+        "mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.7},
+        "encoding": {"x": x, "y": {**y, "field": "value"}, "color": colour},
+    }
+
+
 def rules(data: str, field: str, theme: Theme, channel: str = "x", keep: Sequence[Spec] = ()) -> Spec:
     """Dashed lines across the panel at every value of a field."""
     return {

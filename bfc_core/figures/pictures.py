@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bfc_core.figures.book import figure
@@ -14,7 +15,11 @@ SIDE = 56
 KINDS = {"filter": "filters", "excites": "what excites a channel most"}
 
 
-@figure("pictures", TITLE, "train")
+def _asked(spec: Mapping[str, Any]) -> bool:
+    return any(probe["kind"] == "pictures" for probe in spec["probes"])
+
+
+@figure("pictures", TITLE, "train", asked_by=_asked)
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """First-layer filters, and inputs that excite channels most, channel by channel, before and after the last stage.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bfc_core.figures.book import figure
@@ -23,7 +23,11 @@ MOST_LABELLED = 8
 """Layers up to which each cell tells its number."""
 
 
-@figure("similarity", TITLE, "train", "probe")
+def _asked(spec: Mapping[str, Any]) -> bool:
+    return any(probe["kind"] in MEASURES and probe.get("against") == "layers" for probe in spec["probes"])
+
+
+@figure("similarity", TITLE, "train", "probe", asked_by=_asked)
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Heat maps of the similarity of all pairs of layers: at initialisation, before the last stage, and at the end.
 

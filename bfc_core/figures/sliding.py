@@ -14,7 +14,7 @@ TITLE = "Sliding windows"
 WAYS = {"sliding": "sliding window", "sliding_equal_updates": "greedy, equal updates"}
 
 
-@figure("sliding", TITLE, "correction", asked_by="sliding")
+@figure("sliding", TITLE, "correction", asked_by=lambda spec: spec.get("sliding"))
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Relative test error (accuracy for classes) against the width of a sliding window, beside its greedy control.
 

@@ -94,6 +94,28 @@ def test_a_figure_takes_the_width_there_is(
     assert words.evaluate("told => told.scrollWidth - told.clientWidth") <= 0
 
 
+def test_a_legend_of_many_words_is_not_cut_at_the_edge(page: Page, site: Site, places: dict[str, str]) -> None:
+    words = [f"{n} levels trained before the others" for n in range(7)]
+    legend = {"orient": "bottom", "direction": "horizontal", "columns": 7, "title": None}
+    colour = {"field": "w", "type": "nominal", "scale": {"domain": words}, "legend": legend}
+    panel = {
+        "width": 410,
+        "layer": [{"mark": "point", "encoding": {"x": {"field": "n", "type": "quantitative"}, "color": colour}}],
+    }
+    drawn = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "data": {"values": [{"w": word, "n": n} for n, word in enumerate(words)]},
+        "vconcat": [{"hconcat": [panel, panel]}],
+    }
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.route("**/figures/claims?*", lambda route: route.fulfill(json=drawn))
+    page.goto(f"{site.url}/#{places['study']}/figures")
+    plot = page.locator("[data-figure='claims'] .plot[data-drawn]")
+    expect(plot).to_be_visible()
+    wide, given = plot.evaluate("plot => [plot.scrollWidth, plot.clientWidth]")
+    assert wide <= given
+
+
 def test_ten_thousand_jobs_are_drawn_a_screen_at_a_time(page: Page, site: Site, worker: PaperWorker) -> None:
     one = worker.train("one of many", seed=1)
     with worker.engine.begin() as connection:

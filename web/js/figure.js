@@ -77,7 +77,23 @@ const COMPOSED = ["hconcat", "vconcat", "concat", "facet", "repeat"];
 function fit(spec, width) {
   const composed = COMPOSED.some((one) => one in spec);
   if (!composed && width) return { ...spec, width: Math.min(900, width - 20), autosize: { type: "fit-x", contains: "padding" } };
-  return width >= NARROW ? spec : stacked(spec, width);
+  return width >= NARROW ? legible(spec, width) : stacked(spec, width);
+}
+
+const LETTER = 6.2, SYMBOL = 40;
+
+/** Legends in as many columns as the width holds: a longer row would be cut off at the edge. */
+function legible(spec, width) {
+  const made = { ...spec };
+  for (const name of [...COMPOSED.slice(0, 3), "layer"]) if (Array.isArray(spec[name])) made[name] = spec[name].map((part) => legible(part, width));
+  for (const [channel, said] of Object.entries(spec.encoding ?? {})) {
+    const words = said?.scale?.domain;
+    if (!said?.legend?.columns || !Array.isArray(words)) continue;
+    const longest = Math.max(...words.map((word) => String(word).length));
+    const columns = Math.max(1, Math.min(said.legend.columns, Math.floor(width / (LETTER * longest + SYMBOL))));
+    made.encoding = { ...made.encoding, [channel]: { ...said, legend: { ...said.legend, columns } } };
+  }
+  return made;
 }
 
 function stacked(spec, width) {

@@ -177,3 +177,34 @@ def test_a_figure_that_the_study_did_not_ask_for_is_not_listed() -> None:
         return "sliding" in {one["name"] for one in figures.names("correction", spec)}
 
     assert [listed(None), listed({"sliding": [2]}), listed({"sliding": []}), listed({})] == [True, True, False, False]
+
+
+def test_a_training_lists_pictures_and_similarities_only_where_its_probes_make_them() -> None:
+    def listed(*probes: dict[str, Any]) -> list[str]:
+        return [one["name"] for one in figures.names("train", {"probes": list(probes)})]
+
+    assert listed({"kind": "feature_error"}) == ["curves"]
+    assert listed({"kind": "pictures"}) == ["curves", "pictures"]
+    assert listed({"kind": "cka", "against": "initial"}) == ["curves"]
+    assert listed({"kind": "cka", "against": "layers"}) == ["curves", "similarity"]
+
+
+def test_a_series_of_one_step_is_a_dot_and_gives_way_to_curves() -> None:
+    columns = [{"name": n, "type": "number"} for n in ("key", "layer", "step", "value")]
+    once = [[f"linear_accuracy_initial_{i}", None, 0, 0.5] for i in range(12)]
+    curve = [["test_error", None, step, 1.0 / (1 + step)] for step in range(3)]
+
+    def drawn(rows: list[Any]) -> tuple[set[str], str]:
+        made = figures.draw("curves", {"curves": {"columns": columns, "rows": rows}}, {})
+        vl_convert.vegalite_to_vega(made)
+        return {row["panel"] for row in made["datasets"]["points"]}, " ".join(made["title"]["subtitle"])
+
+    panels, words = drawn([*once, *curve])
+    assert panels == {"Test error"}
+    assert "Not drawn: 12 series of one step alone." in words
+    panels, words = drawn(once[:2])
+    assert len(panels) == 2
+    assert "Not drawn" not in words
+    lone = figures.draw("curves", {"curves": {"columns": columns, "rows": once[:1]}}, {})
+    scene = vl_convert.vegalite_to_svg(lone)
+    assert 'role="graphics-symbol"' in scene or "mark-symbol" in scene
