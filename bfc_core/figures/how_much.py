@@ -7,6 +7,7 @@ from typing import Any
 
 from bfc_core.figures.book import figure
 from bfc_core.figures.data import Row, Study, grouped, over_seeds, positive, readouts, stuck_in, verdict_words
+from bfc_core.figures.how_deep import Measure, measure_of
 from bfc_core.figures.labels import PLACES, pixels, places
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme, decades, log_axis
@@ -20,10 +21,11 @@ HEIGHT = 300
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Gain over freezing everything (k = 0) against λ, the part of a layer's whole change that correction makes.
 
-    One dot a window, layer and seed, coloured by layer; hollow: the same levels trained as long before the higher ones
+    In error, or in accuracy for classes. One dot a window, layer and seed, coloured by layer; hollow: the same levels trained as long before the higher ones
     came. Far left and high up is a small correction that pays.
     """
-    points, frontier = _points(study), _frontier(study)
+    measure = measure_of(study)
+    points, frontier = _points(study, measure), _frontier(study)
     if not points and not frontier:
         return nothing(TITLE, "No layer moved while a window was open, or λ was not measured.", theme)
     layers = sorted({row["layer"] for row in (*points, *frontier)})
@@ -32,7 +34,8 @@ def draw(study: Study, theme: Theme) -> dict[str, Any]:
     medians = _medians(points)
     for readout in readouts(points):
         _place(medians, points, readout, ticks)
-    panels = [_panel(readout, ticks, colours, theme, {row.get("place") for row in medians}) for readout in readouts(points)]
+    used = {row.get("place") for row in medians}
+    panels = [_panel(readout, ticks, measure, colours, theme, used) for readout in readouts(points)]
     panels += [_frontier_panel(readout, frontier, colours, theme) for readout in readouts(frontier)]
     words = (
         f"n = {study.seeds} seeds: small dots; large: medians, with their window (l, k). Hollow: control of equal updates.",
@@ -75,14 +78,10 @@ def _place(medians: list[Row], points: list[Row], readout: str, ticks: list[floa
         row["place"] = place
 
 
-def _points(study: Study) -> list[Row]:
-    rows = [
-        row for row in study.rows("how_deep") if positive(row["relative_test_error"]) and row["train_up_to"]
-    ]
+def _points(study: Study, measure: Measure) -> list[Row]:
+    rows = [row for row in study.rows("how_deep") if positive(row[measure.column]) and row["train_up_to"]]
     none = {
-        (row["readout"], row["seed"], row["train_up_to"]): row["relative_test_error"]
-        for row in rows
-        if row["free"] == 0
+        (row["readout"], row["seed"], row["train_up_to"]): row[measure.column] for row in rows if row["free"] == 0
     }
     found = []
     for row in rows:
@@ -91,11 +90,16 @@ def _points(study: Study) -> list[Row]:
             layer = int(name.removeprefix("lambda_"))
             freed = row["train_up_to"] - row["free"] < layer <= row["train_up_to"]
             if frozen and freed and positive(row[name]):
-                found.append(_point(row, layer, row[name], frozen))
+                gain = _gain(frozen, row[measure.column], measure)
+                found.append(_point(row, layer, row[name], gain))
     return found
 
 
-def _point(row: Row, layer: int, moved: float, frozen: float) -> Row:
+def _gain(frozen: float, freed: float, measure: Measure) -> float:
+    return 100 * (freed - frozen) if measure.word == "accuracy" else math.log10(frozen / freed)
+
+
+def _point(row: Row, layer: int, moved: float, gain: float) -> Row:
     return {
         "readout": row["readout"],
         "seed": row["seed"],
@@ -104,14 +108,17 @@ def _point(row: Row, layer: int, moved: float, frozen: float) -> Row:
         "top": layer == row["train_up_to"],
         "window": f"({row['train_up_to']}, {row['free']})",
         "moved": max(moved, LEAST),
-        "gain": math.log10(frozen / row["relative_test_error"]),
+        "gain": gain,
     }
 
 
-def _panel(readout: str, ticks: list[float], colours: dict[str, str], theme: Theme, used: set[str | None]) -> Spec:
+def _panel(
+    readout: str, ticks: list[float], measure: Measure, colours: dict[str, str], theme: Theme, used: set[str | None]
+) -> Spec:
     keep = where(readout=readout)
     x = {"field": "moved", "type": "quantitative", **log_axis(ticks, "λ")}
-    y = {"field": "gain", "type": "quantitative", "axis": {"title": "gain over k = 0, log10", "tickCount": 6}}
+    unit = "points of accuracy" if measure.word == "accuracy" else "log10"
+    y = {"field": "gain", "type": "quantitative", "axis": {"title": f"gain over k = 0, {unit}", "tickCount": 6}}
     colour = nominal("layer", colours, columns=6)
     colour["legend"]["symbolType"] = "circle"
     fill = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bfc_core.figures.book import figure
@@ -18,6 +19,7 @@ from bfc_core.figures.data import (
 )
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme
+from bfc_core.specs.data import Uploaded
 
 TITLE = "Which part"
 TIMES = {
@@ -29,7 +31,15 @@ TIMES = {
 HUES = {"initial": 6, "before": 1, "longer": 5, "after": 0}
 
 
-@figure("which_part", TITLE, "correction")
+UPLOADED = {str(word.model_fields["kind"].default) for word in Uploaded.__subclasses__()}
+
+
+def _asked(spec: Mapping[str, Any]) -> bool:
+    """Uploaded data has no teacher whose directions could be captured."""
+    return spec["base"]["data"]["kind"] not in UPLOADED
+
+
+@figure("which_part", TITLE, "correction", asked_by=_asked)
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """How much of each direction of the teacher's lower features is captured, strongest direction first.
 

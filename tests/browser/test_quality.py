@@ -150,6 +150,9 @@ def test_ten_thousand_jobs_are_drawn_a_screen_at_a_time(page: Page, site: Site, 
         page.wait_for_timeout(120)
         assert rows.count() < 80
     assert sum("/v1/jobs?" in request.url for request in asked) <= 16
+    page.set_viewport_size({"width": 380, "height": 800})
+    expect(grid.locator("th.kind")).to_be_hidden()
+    assert grid.locator("th.name").evaluate("th => th.offsetWidth") > 100, "what is out of sight takes no columns"
     with worker.engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs WHERE name = 'one of many'"))
 

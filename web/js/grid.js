@@ -24,7 +24,7 @@ export function grid({ columns, row, height, near, label, name = "" }) {
       drawn = now;
       const rows = [];
       for (let place = first; place < last; place += 1) rows.push(row(place));
-      fill(body, spacer(first * height, columns.length), rows, spacer((count - last) * height, columns.length));
+      fill(body, spacer(first * height), rows, spacer((count - last) * height));
     }
     if (last >= count - MARGIN) near?.();
   }
@@ -39,9 +39,10 @@ export function grid({ columns, row, height, near, label, name = "" }) {
   };
 }
 
-function spacer(height, columns) {
+/** One cell alone: over several it would bring columns back that a narrow screen leaves out, and they take room. */
+function spacer(height) {
   if (height <= 0) return null;
-  return h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: columns, style: { height: `${height}px` } }));
+  return h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { style: { height: `${height}px` } }));
 }
 
 /** A result table: sortable by each column, numbers to the right. */

@@ -174,7 +174,8 @@ def test_a_map_of_similarities_is_whole_and_shows_the_start_and_the_last_two_mom
 
 def test_a_figure_that_the_study_did_not_ask_for_is_not_listed() -> None:
     def listed(spec: dict[str, Any] | None) -> bool:
-        return "sliding" in {one["name"] for one in figures.names("correction", spec)}
+        asked = None if spec is None else {"base": {"data": {"kind": "hierarchical"}}, **spec}
+        return "sliding" in {one["name"] for one in figures.names("correction", asked)}
 
     assert [listed(None), listed({"sliding": [2]}), listed({"sliding": []}), listed({})] == [True, True, False, False]
 
@@ -208,3 +209,22 @@ def test_a_series_of_one_step_is_a_dot_and_gives_way_to_curves() -> None:
     lone = figures.draw("curves", {"curves": {"columns": columns, "rows": once[:1]}}, {})
     scene = vl_convert.vegalite_to_svg(lone)
     assert 'role="graphics-symbol"' in scene or "mark-symbol" in scene
+
+
+def test_of_pictures_how_much_shows_the_gain_in_points_of_accuracy() -> None:
+    names = ["train_up_to", "free", "control", "readout", "seed", "relative_test_error", "test_accuracy", "lambda_1", "stuck", "state"]
+    rows = [[1, free, "none", "own", seed, None, accuracy, 0.2, None, "succeeded"]
+            for seed in range(3) for free, accuracy in ((0, 0.5), (1, 0.625))]  # fmt: skip
+    columns = [{"name": name, "type": "number"} for name in names]
+    drawn = figures.draw("how_much", {"how_deep": {"columns": columns, "rows": rows}}, {"seeds": 3, "claims": []})
+    vl_convert.vegalite_to_vega(drawn)
+    assert {row["gain"] for row in drawn["datasets"]["points"]} == {12.5}
+    assert "points of accuracy" in str(drawn["vconcat"])
+
+
+def test_directions_of_a_teacher_are_listed_only_where_there_is_a_teacher() -> None:
+    def listed(kind: str) -> bool:
+        spec = {"base": {"data": {"kind": kind}}}
+        return "which_part" in {one["name"] for one in figures.names("correction", spec)}
+
+    assert [listed("hierarchical"), listed("cifar10"), listed("images")] == [True, False, False]
