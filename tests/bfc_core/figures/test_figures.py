@@ -212,7 +212,8 @@ def test_a_series_of_one_step_is_a_dot_and_gives_way_to_curves() -> None:
 
 
 def test_of_pictures_how_much_shows_the_gain_in_points_of_accuracy() -> None:
-    names = ["train_up_to", "free", "control", "readout", "seed", "relative_test_error", "test_accuracy", "lambda_1", "stuck", "state"]
+    told = "train_up_to free control readout seed relative_test_error test_accuracy lambda_1 stuck state"
+    names = told.split()
     rows = [[1, free, "none", "own", seed, None, accuracy, 0.2, None, "succeeded"]
             for seed in range(3) for free, accuracy in ((0, 0.5), (1, 0.625))]  # fmt: skip
     columns = [{"name": name, "type": "number"} for name in names]
