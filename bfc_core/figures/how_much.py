@@ -21,8 +21,8 @@ HEIGHT = 300
 def draw(study: Study, theme: Theme) -> dict[str, Any]:
     """Gain over freezing everything (k = 0) against λ, the part of a layer's whole change that correction makes.
 
-    In error, or in accuracy for classes. One dot a window, layer and seed, coloured by layer; hollow: the same levels trained
-    as long before the higher ones came. Far left and high up is a small correction that pays.
+    In error, or in accuracy for classes. One dot a window, layer and seed, coloured by layer; hollow: the same levels
+    trained as long before the higher ones came. Far left and high up is a small correction that pays.
     """
     measure = measure_of(study)
     points, frontier = _points(study, measure), _frontier(study)
