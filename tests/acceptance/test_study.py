@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("acceptance")]
 BASE = {
     "data": {"kind": "hierarchical", "input_dim": 16, "width": 3, "samples": 1000, "test_samples": 1000},
     "model": {"kind": "quadratic_densenet", "width": 6},
-    "budget": {"steps": 400, "batch": 64},
+    "budget": {"steps": 250, "batch": 64},
     "snapshots": {"checkpoint": {"every_seconds": 0.2}, "weights": None, "features": None},
     "seed": 40,
 }
@@ -25,6 +25,7 @@ STUDY: dict[str, Any] = {
     "kind": "correction",
     "base": BASE,
     "seeds": 6,
+    "readouts": ["signed"],
     "baselines": {"learners": ["kernel_ridge/rbf"], "seeds": 1},
 }
 TIMED = ("cpu_seconds", "train_seconds")
