@@ -354,14 +354,14 @@ class BaselineSpec(Spec):
     @classmethod
     def _squares_differ(cls, value: str, info: ValidationInfo) -> str:
         data = info.data.get("data")
-        constant = data is not None and (
-            data.kind in ("staircase", "parity") or getattr(data, "inputs", "") == "sign"
-        )
-        if value == "x_and_h1" and (
-            constant or (data is not None and data.kind not in ("hierarchical", "multi_index"))
-        ):
+        if value == "x_and_h1" and data is not None and not squares_say_more(data):
             refuse([("", "h_1 = x² − 1 is constant or undefined for these inputs; accepted: x")])
         return value
+
+
+def squares_say_more(data: Any) -> bool:
+    """Whether h_1 = x² − 1 is neither constant nor undefined for these inputs."""
+    return data.kind in ("hierarchical", "multi_index") and getattr(data, "inputs", "") != "sign"
 
 
 def _rbf() -> Any:
@@ -372,5 +372,5 @@ def _rbf() -> Any:
 
 __all__ = [
     "BaselineSpec", "Checkpoints", "FeatureSnapshots", "OfJob", "OfSnapshots", "ProbeSpec", "Seeds",
-    "Snapshots", "StudyBase", "TrainSpec", "Training", "WeightSnapshots",
+    "Snapshots", "StudyBase", "TrainSpec", "Training", "WeightSnapshots", "squares_say_more",
 ]  # fmt: skip

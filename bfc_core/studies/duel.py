@@ -12,6 +12,7 @@ from bfc_core.records import Result, Table
 from bfc_core.registry import deed
 from bfc_core.specs.claims import THRESHOLDS
 from bfc_core.specs.schedule import Joint
+from bfc_core.specs.train import squares_say_more
 from bfc_core.studies import claims, intervals
 from bfc_core.studies.beside import COLUMNS, baseline_members, baseline_row, most_baselines
 from bfc_core.studies.claims import Claim, Component
@@ -64,7 +65,8 @@ class Duel:
         number = seed if isinstance(seed, int) else index
         data = self.spec.base.data.model_copy(update={"samples": count})
         spec = self.spec.base.arm(Joint(), seed, data=data)
-        labels = {"learner": self.deep, "group": "deep_matched", "inputs_as": "x_and_h1"}
+        inputs_as = "x_and_h1" if squares_say_more(data) else "x"
+        labels = {"learner": self.deep, "group": "deep_matched", "inputs_as": inputs_as}
         labels |= {"samples": str(count), "seed": str(number)}
         name = f"{self.deep} · N {count} · seed {number}"
         return Member(f"{self.deep}/{count}/{index}", "train", name, spec, labels)

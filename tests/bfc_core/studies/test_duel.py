@@ -68,6 +68,15 @@ def test_all_baselines_duel_when_none_is_named():
     assert names == {*specs.LEARNERS, "quadratic_densenet/joint"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs_as"), [("hierarchical", {"x", "x_and_h1"}), ("random_hierarchy", {"x"}), ("parity", {"x"})]
+)
+def test_learners_read_squares_only_of_inputs_whose_squares_say_something(kind, inputs_as):
+    body = {"kind": "duel", "seeds": 1, "base": {"data": {"kind": kind}}, "against": ["kernel_ridge/rbf"]}
+    found = studies.members(specs.load("study", body))
+    assert {m.labels["inputs_as"] for m in found} == inputs_as
+
+
 def test_the_deep_learner_wins_where_the_simulation_lets_it(simulate):
     spec = duel(samples=[500, 1000, 2000, 4000])
     result = studies.conclude(spec, simulate(spec))
