@@ -3,6 +3,7 @@
 Required on loopback: first useful paint 1 s, the study 2 s. Measured by tests/browser/test_speed.py, on a real API process.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     command = [sys.executable, "-m", "pytest", "tests/browser/test_speed.py", "-q", "-s", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=Path(__file__).parents[1], env={**os.environ, "BFC_BENCH": "1"}).returncode
 

@@ -3,6 +3,7 @@
 Promised on a quiet machine with two cores: 10 s, 5 s, 150 MB.
 """
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -17,9 +18,12 @@ STARTS = 4
 
 def main() -> None:
     """Starts and stops a lab a few times in one folder, and prints a line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--starts", type=int, default=STARTS)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bfc-bench-") as name:
         Path(name).chmod(0o755)
-        for index in range(STARTS):
+        for index in range(given.starts):
             ready, memory, stopped = one_life(Path(name) / "data")
             folder = "existing folder" if index else "no folder      "
             print(f"{folder}  ready in {ready:5.2f} s  API {memory / 1e6:4.0f} MB  stopped in {stopped:4.2f} s")

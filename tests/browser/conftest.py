@@ -29,8 +29,8 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def site(template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One lab for all tests of the page; each test looks only at what it made."""
-    with own_site(template, tmp_path_factory.mktemp("site")) as made:
+    """One lab for all tests of the page; each test looks only at what it made. No worker on paper is taken for dead."""
+    with own_site(template, tmp_path_factory.mktemp("site"), BFC_HEARTBEAT_SECONDS="3600") as made:
         yield made
 
 

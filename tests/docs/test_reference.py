@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 import bfc_core
+from api.models import QuotaBody
 from api.problems import CODES, TITLES
+from api.settings import Settings
 from bfc_client.command import EXIT_STATUSES
 from bfc_client.command.session import exit_status
 from bfc_client.errors import BfcError
@@ -215,3 +217,24 @@ def test_the_documentation_builds_strictly(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "feature_error" in (tmp_path / "site" / "reference" / "specs.html").read_text(encoding="utf-8")
+
+
+def test_every_setting_stands_in_the_guide_with_its_default() -> None:
+    guide = (ROOT / "docs" / "guides" / "operate.md").read_text()
+    read = "".join((ROOT / path).read_text() for path in ("store/config.py", "api/settings.py", "bfc_client/transport.py"))
+    names = set(re.findall(r"\bBFC_[A-Z_]+[A-Z]\b", read))
+    assert len(names) > 25
+    assert names - set(re.findall(r"\bBFC_[A-Z_]+[A-Z]\b", guide)) == set()
+    default = Settings()
+    for name, value in (
+        ("BFC_REQUESTS_PER_MINUTE", default.requests_per_minute),
+        ("BFC_MAX_STREAMS", default.max_streams),
+        ("BFC_MAX_QUEUED_JOBS", default.max_queued_jobs),
+    ):
+        assert f"| `{name}` | `{value}` |" in guide
+
+
+def test_every_quota_is_told_in_the_reference() -> None:
+    page = hooks().http_page()
+    for name in QuotaBody.model_fields:
+        assert f"`{name}`" in page, name
