@@ -51,7 +51,8 @@ def _says(error: Mapping[str, Any], path: Sequence[str | int], model: object) ->
     given = error.get("input")
     if kind in ("too_short", "too_long"):
         bound = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
-        return f"got {len(given or ()):,} entries; accepted: {bound.format(**error['ctx'])}"
+        noun = "characters" if isinstance(given, str) else "entries"
+        return f"got {len(given or ()):,} {noun}; accepted: {bound.format(**error['ctx'])}"
     shown = repr(given) if isinstance(given, str | int | float | bool | type(None)) else type(given).__name__
     return f"{message[:1].lower()}{message[1:]}; got {shown[:80]}"
 

@@ -71,6 +71,11 @@ def test_uploads_that_do_not_come_leave_room_for_others(
     assert upload(api, good()).status_code == 201
 
 
+def test_a_name_of_thousands_of_letters_is_told_in_characters(api: httpx.Client) -> None:
+    (fault,) = upload(api, good(), name="a" * 5000).json()["errors"]
+    assert fault["detail"] == "got 5,000 characters; accepted: at most 200"
+
+
 def test_an_upload_leaves_the_disk_some_room(api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "SPARE_DISK_BYTES", 1 << 62)
     refused = upload(api, good())
