@@ -30,6 +30,9 @@ from .view import ImageView
 
 JITTER = 2
 RATE = 0.03
+#: Root mean square of a picture before the sigmoid: pixels then vary by about .24 of their range, as photographs do.
+#: Unbounded, a channel that is nearly linear is excited most by pixels that are all black or full.
+CONTRAST = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,11 @@ def exciting(view: ImageView, block: int, count: int, steps: int, when: When) ->
 
 
 def render(spectrum: Tensor, scale: Tensor, colours: Tensor, size: tuple[int, int]) -> Tensor:
-    """spectrum (k, c, h, w/2 + 1, 2) -> pixels (k, c, h, w) in [0, 1]."""
+    """spectrum (k, c, h, w/2 + 1, 2) -> pixels (k, c, h, w) in [0, 1], each picture of the same contrast."""
     plain = torch.fft.irfft2(torch.view_as_complex(spectrum * scale[..., None]), s=size, norm="ortho")
-    pixels: Tensor = torch.sigmoid(torch.einsum("dc,kchw->kdhw", colours, plain))
-    return pixels
+    mixed = torch.einsum("dc,kchw->kdhw", colours, plain)
+    spread = mixed.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    return torch.sigmoid(CONTRAST * mixed / spread)
 
 
 def _frequency_scale(height: int, width: int) -> Tensor:

@@ -92,3 +92,18 @@ def test_pictures_that_do_not_fit_are_refused() -> None:
         networks.build(words.Vgg(), (3, 8, 8))
     with pytest.raises(ValueError, match="holds vectors of 7 numbers"):
         networks.build(words.Resnet(), (7,))
+
+
+DEEP = [words.WideResnet(widths=(4, 8, 16)), words.Resnet(depth=20, width=4), words.Vgg(depth=11, width=4)]
+
+
+@pytest.mark.parametrize("spec", DEEP, ids=lambda spec: spec.kind)
+def test_squares_of_squares_begin_without_heavy_tails(spec: words.ModelSpec) -> None:
+    """A Gaussian's kurtosis is 3; that of a deep network's last features is near, and not in the hundreds."""
+    network = networks.build(spec.model_copy(update={"activation": "quadratic"}), SHAPE)
+    networks.initialise_blocks(network, range(1, len(network.blocks) + 1), seed=0)
+    with torch.no_grad():
+        x = network(torch.randn(32, *SHAPE, generator=torch.Generator().manual_seed(1)))
+    z = x.transpose(0, 1).flatten(1)
+    z = z - z.mean(1, keepdim=True)
+    assert (z.pow(4).mean(1) / z.square().mean(1).square()).median() < 8

@@ -14,7 +14,7 @@ from PIL import Image
 from bfc_core import specs
 from bfc_core.images.data import prepare
 from bfc_core.images.engine import train
-from bfc_core.images.pictures import colour_root, exciting
+from bfc_core.images.pictures import _frequency_scale, colour_root, exciting, render
 from bfc_core.images.stage import plans
 from bfc_core.images.trainee import Trainee
 from bfc_core.images.view import ImageView
@@ -73,3 +73,11 @@ def test_colours_are_correlated_as_the_data_are() -> None:
     root = colour_root(grey)
     product = root @ root.T
     torch.testing.assert_close(product / product[0, 0], torch.ones(3, 3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_picture_has_the_contrast_of_photographs_however_far_it_has_climbed(size: float) -> None:
+    spectrum = size * torch.randn(4, 3, 32, 17, 2, generator=torch.Generator().manual_seed(0))
+    pixels = render(spectrum, _frequency_scale(32, 32), torch.eye(3), (32, 32))
+    assert ((pixels.std((1, 2, 3)) > 0.18) & (pixels.std((1, 2, 3)) < 0.3)).all()
+    assert ((pixels < 0.02) | (pixels > 0.98)).double().mean() < 0.02
