@@ -19,7 +19,7 @@ from bfc_core.learners.tangent import Factors
 Tap = Callable[[Tensor, Tensor, bool], Tensor]
 """(z (n, m), g (n, r), bias) -> z."""
 Params = Mapping[str, Tensor]
-CHUNK = 256
+CHUNK = 128
 """Samples whose passes are held at once."""
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -103,8 +103,12 @@ def trainable(params: Params) -> dict[str, Tensor]:
 
 def factors(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> Factors:
     """δ and g of every map at x (n, q): one forward and one backward pass, no Jacobian; some samples at a time."""
-    parts = [_factors(network, params, part) for part in torch.split(x, CHUNK)]
-    return Factors(torch.cat([part.rows for part in parts]), parts[0].widths)
+    first = _factors(network, params, x[:CHUNK])
+    rows = x.new_empty(len(x), first.rows.shape[1])
+    rows[:CHUNK] = first.rows
+    for start in range(CHUNK, len(x), CHUNK):
+        rows[start : start + CHUNK] = _factors(network, params, x[start : start + CHUNK]).rows
+    return Factors(rows, first.widths)
 
 
 def _factors(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> Factors:
