@@ -115,9 +115,12 @@ class AsyncClient:
 
     # ---- jobs
 
-    async def submit(self, job: Submission, *, idempotency_key: str | None = None) -> Job:
-        """Queue a job. The same idempotency key and body give the first reply again."""
-        return await self.send(calls.submit(job, idempotency_key))
+    async def submit(self, job: Submission, *, idempotency_key: str | None = None, reuse: bool = False) -> Job:
+        """Queue a job. The same idempotency key and body give the first reply again.
+
+        `reuse`: where a job of the same spec has succeeded in this project, that one, and nothing is queued.
+        """
+        return await self.send(calls.submit(job, idempotency_key, reuse=reuse))
 
     async def dry_run(self, job: Submission) -> DryRun:
         """The spec after defaults and what it would cost; nothing is queued."""
@@ -405,6 +408,10 @@ class AsyncClient:
 
     async def queues(self) -> list[Queue]:
         return await self.send(calls.queues())
+
+    async def set_quotas(self, project: str, **quotas: int | None) -> dict[str, Any]:
+        """Set limits of a project, None to take one away (needs an admin of the project `default`); what it uses now."""
+        return await self.send(calls.set_quotas(project, quotas))
 
     async def usage(self) -> dict[str, Any]:
         return await self.send(calls.usage())

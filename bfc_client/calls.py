@@ -143,8 +143,8 @@ def body_of(job: Submission) -> dict[str, Any]:
     return specs.dump(job)
 
 
-def submit(job: Submission, key: str | None = None) -> Call[Job]:
-    return create("/v1/jobs", _job, body_of(job), key)
+def submit(job: Submission, key: str | None = None, *, reuse: bool = False) -> Call[Job]:
+    return create("/v1/jobs", _job, body_of(job), key, reuse="true" if reuse else None)
 
 
 def dry_run(job: Submission) -> Call[DryRun]:
@@ -367,6 +367,10 @@ def workers() -> Call[list[Worker]]:
 
 def queues() -> Call[list[Queue]]:
     return get("/v1/queues", _items(Queue))
+
+
+def set_quotas(project: str, quotas: Mapping[str, int | None]) -> Call[dict[str, Any]]:
+    return Call("PATCH", f"/v1/projects/{project}/quotas", _dict, json=dict(quotas))
 
 
 def usage() -> Call[dict[str, Any]]:

@@ -113,9 +113,12 @@ class Client:
 
     # ---- jobs
 
-    def submit(self, job: Submission, *, idempotency_key: str | None = None) -> Job:
-        """Queue a job. The same idempotency key and body give the first reply again."""
-        return self.send(calls.submit(job, idempotency_key))
+    def submit(self, job: Submission, *, idempotency_key: str | None = None, reuse: bool = False) -> Job:
+        """Queue a job. The same idempotency key and body give the first reply again.
+
+        `reuse`: where a job of the same spec has succeeded in this project, that one, and nothing is queued.
+        """
+        return self.send(calls.submit(job, idempotency_key, reuse=reuse))
 
     def dry_run(self, job: Submission) -> DryRun:
         """The spec after defaults and what it would cost; nothing is queued."""
@@ -399,6 +402,10 @@ class Client:
 
     def queues(self) -> list[Queue]:
         return self.send(calls.queues())
+
+    def set_quotas(self, project: str, **quotas: int | None) -> dict[str, Any]:
+        """Set limits of a project, None to take one away (needs an admin of the project `default`); what it uses now."""
+        return self.send(calls.set_quotas(project, quotas))
 
     def usage(self) -> dict[str, Any]:
         return self.send(calls.usage())

@@ -31,6 +31,9 @@ def submit(
     settings: Setting = None,
     name: Annotated[str | None, typer.Option(help="A name in place of the file's.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Sent twice, the job is made once.")] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Where a job of the same spec has succeeded, that one instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue a job."""
@@ -41,7 +44,7 @@ def submit(
         if dry_run:
             out.show(lab.dry_run(body), _cost)
             return
-        job = lab.submit(body, idempotency_key=idempotency_key)
+        job = lab.submit(body, idempotency_key=idempotency_key, reuse=reuse)
         if watch:
             out.note(f"[dim]{job.id} {job.state}[/dim]")
             watch_job(lab, out, job)

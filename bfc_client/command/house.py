@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bfc_client.command import render
+from bfc_client.command import render, setting
 from bfc_client.command.session import AsJson, session
 from bfc_client.errors import BfcError
 
 datasets = typer.Typer(help="Data sets: list, upload, delete.", no_args_is_help=True)
 keys = typer.Typer(help="Access keys of the project (needs an admin key).", no_args_is_help=True)
 webhooks = typer.Typer(help="Webhooks: list, create, test, redeliver, delete.", no_args_is_help=True)
-projects = typer.Typer(help="Projects (needs an admin key): list, create.", no_args_is_help=True)
+projects = typer.Typer(help="Projects (needs an admin key): list, create, set quotas.", no_args_is_help=True)
 
 
 def catalog(
@@ -77,6 +77,19 @@ def create_project(name: str, as_json: AsJson = False) -> None:
     with session(as_json) as (lab, out):
         out.show(lab.create_project(name=name), render.mapping)
         out.note("[dim]keep the key now: only its hash is stored[/dim]")
+
+
+@projects.command("quotas")
+def set_quotas(
+    project: str,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="NAME=NUMBER", help="retention_days=90; null takes one away.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Set limits of a project (needs an admin key of the project `default`)."""
+    with session(as_json) as (lab, out):
+        out.show(lab.set_quotas(project, **setting.apply({}, settings)), render.mapping)
 
 
 @datasets.command("show")

@@ -41,7 +41,7 @@ _EXIT: tuple[tuple[type[BfcError], int], ...] = (
 
 _LISTED = {
     "job": "bfc list", "snapshot": "bfc snapshots JOB", "data set": "bfc datasets list",
-    "webhook": "bfc webhooks list", "key": "bfc keys list",
+    "webhook": "bfc webhooks list", "key": "bfc keys list", "project": "bfc projects list",
 }  # fmt: skip
 
 

@@ -198,3 +198,10 @@ def test_both_clients_offer_the_same_calls() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert names(Client) == names(AsyncClient)
+
+
+def test_a_job_that_may_be_answered_from_another_says_so_in_the_query(at: Served, lab: PaperLab) -> None:
+    with Client(at.url) as client:
+        client.submit(TRAIN, reuse=True)
+        client.submit(TRAIN)
+    assert [request.query_params.get("reuse") for request in lab.seen[-2:]] == ["true", None]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.responses import JSONResponse
 from typer.testing import CliRunner, Result
 
 from bfc_client import Client, __version__
@@ -237,6 +238,13 @@ def test_an_imported_job_is_shown_with_its_origin_and_not_with_all_it_holds(
 def test_a_cell_of_names_and_numbers_is_no_json() -> None:
     assert render.cell({"running": 1, "run_seconds": 0.25}) == "running 1, run seconds 0.25"
     assert render.cell({"a": [1]}) == '{"a": [1]}'
+
+
+def test_quotas_are_set_and_taken_away_by_name(bfc: Bfc, lab: PaperLab) -> None:
+    lab.faults.append(JSONResponse({"project": "proj_a", "quotas": {"running_jobs": 8}}))
+    status, out, _ = bfc("projects", "quotas", "proj_a", "--set", "running_jobs=8", "--set", "retention_days=null", "--json")
+    assert (status, json.loads(out)["quotas"]) == (0, {"running_jobs": 8})
+    assert (lab.seen[-1].method, lab.seen[-1].url.path) == ("PATCH", "/v1/projects/proj_a/quotas")
 
 
 def test_the_version_is_said(bfc: Bfc) -> None:
