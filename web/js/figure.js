@@ -70,7 +70,7 @@ async function paint(embed, target, spec) {
   return embed(target, spec, { ast: true, actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true }, renderer: "canvas", logLevel: ERRORS });
 }
 
-const NARROW = 640;
+const NARROW = 640, SMALL = 10;
 const COMPOSED = ["hconcat", "vconcat", "concat", "facet", "repeat"];
 
 /** For the width there is: a single view takes all of it; where it is little, what stood beside each other stands below. */
@@ -103,11 +103,12 @@ function stacked(spec, width) {
   if (vconcat) return { ...rest, vconcat: down(vconcat) };
   const made = { ...rest, ...(layer ? { layer: down(layer) } : {}) };
   if ("columns" in made) made.columns = 1;
+  if (made.mark?.type === "text" && made.mark.fontSize > SMALL) made.mark = { ...made.mark, fontSize: SMALL };
   const y = made.encoding?.y;
   if (["nominal", "ordinal"].includes(y?.type) && y.axis !== null && !y.axis?.labelExpr) {
     made.encoding = { ...made.encoding, y: { ...y, axis: { ...y.axis, labelExpr: "split(datum.label, ': ')", labelLimit: Math.round(0.45 * width), labelFontSize: 9 } } };
   }
-  for (const channel of ["color", "stroke", "shape"]) {
+  for (const channel of ["color", "fill", "stroke", "shape"]) {
     const said = made.encoding?.[channel];
     if (said?.field && said.legend !== null) made.encoding = { ...made.encoding, [channel]: { ...said, legend: { ...said.legend, columns: 1, direction: "vertical", labelLimit: width - 60 } } };
   }
