@@ -45,7 +45,7 @@ LISTS = {
     "add-a-network": [
         ("bfc_core/specs/model.py", "    QuadraticDensenet | Mlp |", "    Plain | QuadraticDensenet | Mlp |"),
         ("bfc_core/specs/model.py", "CONVOLUTIONAL = (", "CONVOLUTIONAL = (Plain, "),
-        ("bfc_core/specs/costs.py", "import Alexnet,", "import Plain, Alexnet,"),
+        ("bfc_core/specs/costs.py", "    Alexnet,\n", "    Plain,\n    Alexnet,\n"),
     ],
 }
 RUN = """
