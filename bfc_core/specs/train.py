@@ -104,7 +104,7 @@ class Training(Spec):
     recipe: Literal["reference", "fast"] = "reference"
     """For images: `reference` is plain, `fast` uses the speed techniques of the CIFAR records; never mixed in one figure."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """For images: arithmetic of convolutions; `auto` is bfloat16 where the device has units for it (CUDA from 8.0 on, AMX) and `dtype` is float32."""
+    """For images: arithmetic of convolutions; `auto` is bfloat16 where that is faster (CUDA from 8.0 on; processors are measured) and `dtype` is float32."""
     adversarial_radius: NonNegative = 0.0
     """For images: l2 radius of adversarial training, in units of one pixel's range; 0 for none."""
     seed: Seed | Seeds = 0
