@@ -12,7 +12,7 @@ DATA ?= demo-data
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 FAULTS ?= 200
 
-.PHONY: help setup demo serve test test-docs test-browser chaos bench lint types format docs constraints clean
+.PHONY: help setup demo serve test pytest test-docs test-browser chaos bench lint types format docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -34,7 +34,11 @@ serve: setup ## serve the demo's data folder (DATA=…) until Ctrl-C
 # One thread a process: xdist fills the cores, and more threads only wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
-test: setup lint types ## lint, type-check and run every test but the long ones
+test: setup ## lint, type-check and run every test but the long ones
+	@$(MAKE) --no-print-directory -j 3 lint types pytest
+
+# Beside mypy, which takes one core for half a minute.
+pytest:
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-docs: setup ## run every code block of the documentation
