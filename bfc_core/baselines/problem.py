@@ -46,6 +46,10 @@ class Problem:
         """Relative error (…) of predictions (…, v, o) of the validation part."""
         return self._relative(predicted, self.y[self.split :])
 
+    def training_error(self, predicted: Tensor) -> float:
+        """Relative error of predictions (n, o) of all samples."""
+        return float(self._relative(predicted, self.y))
+
     def test_error(self, predicted: Tensor) -> float:
         """Relative test error of predictions (t, o)."""
         return float(self._relative(predicted, self.y_test))

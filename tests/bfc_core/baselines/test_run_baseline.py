@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bfc_core.baselines import networks
 from bfc_core.baselines.fitted import Fitted, run_baseline
 from bfc_core.baselines.problem import FRESH_SAMPLES, problem_of
 from bfc_core.baselines.recursive_feature_machine import gradient_metric, recursion
@@ -147,3 +148,26 @@ def test_a_quadratic_target_is_fitted_in_float32_too() -> None:
     data = {"kind": "hierarchical", "input_dim": 3, "width": 3, "levels": 2, "gap": [-1.0], "samples": 77}
     body = {"data": {**data, "test_samples": 400}, "inputs_as": "x_and_h1", "dtype": "float32", "seed": 1}
     assert result(BaselineSpec.model_validate(body)).summary["relative_test_error"] < 0.5
+
+
+def test_a_network_that_breaks_on_all_samples_gives_way_to_the_next_smaller_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = spec(baseline={"kind": "two_layer", "width": 16, "steps": 200, "rates": [0.01, 0.02, 0.04]})
+    whole = result(one)
+    best = whole.summary["chosen_rate"]
+    scored = sorted(row[0] for row in whole.tables["grid"].rows)
+    smaller = scored[scored.index(best) - 1]
+    honest = networks.Trainer.fit
+
+    def breaking(self, x, y, rates):  # type: ignore[no-untyped-def]
+        predict = yield from honest(self, x, y, rates)
+        broken = len(x) == 600 and rates == [best]
+        return (lambda new: predict(new) + 100) if broken else predict
+
+    monkeypatch.setattr(networks.Trainer, "fit", breaking)
+    found = result(one)
+    assert found.summary["chosen_rate"] == smaller
+    errors = {row[0]: row[-1] for row in found.tables["grid"].rows}
+    assert found.summary["validation_error"] == errors[smaller]
+    assert found.summary["relative_test_error"] < 10
