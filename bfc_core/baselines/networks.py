@@ -21,6 +21,9 @@ from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
 from bfc_core.streams import stream
 
+BROKEN = 1.5
+"""Training error of a refitted network, in units of its rate's validation error, from which on its training broke."""
+
 
 @deed(words.TwoLayerNetwork)
 def fit_two_layer(spec: words.TwoLayerNetwork, problem: Problem) -> Fit:
@@ -93,14 +96,15 @@ def _refitted(
     """The network of the best rate, trained on all samples.
 
     The largest rates lie where training is about to break, and what held on four fifths of the samples may break on
-    all. A network further from its own training labels than the validated one was from labels that it had not seen
+    all. A network much further from its own training labels than the validated one was from labels that it had not seen
     has broken: the next smaller rate then takes its place.
     """
     problem = trainer.problem
     while True:
         predict = yield from trainer.fit(problem.x, problem.y, [search.chosen()["rate"]])
         smaller = (search.best[0] - 1,)
-        if problem.training_error(predict(problem.x)[0]) <= search.error or smaller not in search.scores:
+        broken = not problem.training_error(predict(problem.x)[0]) <= BROKEN * search.error
+        if not broken or smaller not in search.scores:
             return predict
         search.best = smaller
 
