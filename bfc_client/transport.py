@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 
 from bfc_client.calls import Call
-from bfc_client.errors import Unreachable, problem_of, retry_after
+from bfc_client.errors import BfcError, Unreachable, problem_of, retry_after
 
 DEFAULT_URL = "http://127.0.0.1:8321"
 TRANSIENT = frozenset({429, 502, 503, 504})
@@ -27,7 +27,14 @@ class Address:
 
     @classmethod
     def of(cls, url: str | None, key: str | None) -> Address:
+        """The address to use. Raises BfcError where it is none."""
         chosen = url or os.environ.get("BFC_URL") or DEFAULT_URL
+        try:
+            parts = httpx.URL(chosen)
+        except httpx.InvalidURL as fault:
+            raise BfcError(f"the lab's address {chosen!r} cannot be read: {fault}") from fault
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise BfcError(f"the lab's address (BFC_URL) is {chosen!r}; accepted: http://host:port or https://host")
         return cls(chosen.rstrip("/"), key or os.environ.get("BFC_KEY") or None)
 
     def headers(self, agent: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import httpx
 import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
@@ -82,8 +81,6 @@ def session(as_json: bool) -> Iterator[tuple[Client, Output]]:
     try:
         with Client() as lab:
             yield lab, output
-    except httpx.InvalidURL as fault:
-        raise BfcError(f"BFC_URL is not an address: {fault}") from fault
     except BfcError as fault:
         if not as_json:
             raise

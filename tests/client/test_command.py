@@ -240,6 +240,16 @@ def test_a_cell_of_names_and_numbers_is_no_json() -> None:
     assert render.cell({"a": [1]}) == '{"a": [1]}'
 
 
+@pytest.mark.parametrize("url", ["nonsense", "127.0.0.1:8321", "ftp://a.example", "http://", "http://a:port"])
+def test_an_address_that_is_none_is_told_with_what_is_accepted(
+    bfc: Bfc, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("BFC_URL", url)
+    status, out, err = bfc("list", "--json")
+    assert (status, out) == (1, "")
+    assert "the lab's address" in json.loads(err)["detail"]
+
+
 def test_quotas_are_set_and_taken_away_by_name(bfc: Bfc, lab: PaperLab) -> None:
     lab.faults.append(JSONResponse({"project": "proj_a", "quotas": {"running_jobs": 8}}))
     status, out, _ = bfc("projects", "quotas", "proj_a", "--set", "running_jobs=8", "--set", "retention_days=null", "--json")
