@@ -30,7 +30,7 @@ from store.engine import connect, libpq_url, transact
 P = ParamSpec("P")
 T = TypeVar("T")
 #: threads, and so connections, that synchronous store functions may take at once
-THREADS = 12
+THREADS, GLANCES = 12, 4
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Lab:
     #: whoever reads what takes tens of megabytes waits for the one before
     heavy: anyio.Lock = field(default_factory=anyio.Lock)
     threads: anyio.CapacityLimiter | None = None
+    glances: anyio.CapacityLimiter | None = None
     #: uploads under way, by caller
     uploads: Counter[str] = field(default_factory=Counter)
     _local: Principal | None = None
@@ -110,7 +111,9 @@ class Lab:
                 connection.execution_options(isolation_level="AUTOCOMMIT")
                 return work(connection, *args, **options)
 
-        return await to_thread.run_sync(run, limiter=self._limiter())
+        # Few at once: libpq keeps the room of the largest row that a connection has read.
+        self.glances = self.glances or anyio.CapacityLimiter(GLANCES)
+        return await to_thread.run_sync(run, limiter=self.glances)
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs

@@ -44,6 +44,8 @@ def connect(config: Config, *, pool_size: int = 5, max_overflow: int = 10, name:
         max_overflow=max_overflow,
         pool_pre_ping=True,
         pool_recycle=1800,
+        # The latest first: what a large read has left in one connection's buffers is there for the next.
+        pool_use_lifo=True,
         connect_args={
             "application_name": name,
             "connect_timeout": 5,
