@@ -96,7 +96,7 @@ class Perceptrons:
         torch.sqrt(second, out=below)
         # The rate divides what is below: rate · m̂/(√v̂ + ε) in one pass over the values.
         slowness = (1 - BETAS[0] ** number) / rates
-        torch.addcmul(EPSILON * slowness, below, slowness / math.sqrt(1 - BETAS[1] ** number), out=below)
+        below.mul_(slowness / math.sqrt(1 - BETAS[1] ** number)).add_(EPSILON * slowness)
         self.values.addcdiv_(first, below, value=-1)
 
     def _activate(self, z: Tensor) -> Tensor:

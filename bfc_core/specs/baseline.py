@@ -65,7 +65,7 @@ class TwoLayerNetwork(Spec):
     kind: Literal["two_layer"] = "two_layer"
     activation: Literal["relu", "quadratic"] = "relu"
     width: Width = 256
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.001, 0.005, 0.025)
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.002, 0.01, 0.05)
     """Peak rates of Adam, chosen on validation."""
     steps: Steps = 2000
     batch: Count = 128
@@ -82,7 +82,7 @@ class MlpBaseline(Spec):
     width: Width = 128
     depth: Annotated[int, Field(strict=True, ge=1, le=16)] = 3
     """Hidden layers."""
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.003, 0.009, 0.027)
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=20)] = (0.005, 0.015, 0.045)
     """Peak rates of Adam, chosen on validation."""
     steps: Steps = 1000
     batch: Count = 64
