@@ -18,7 +18,7 @@ class Settings:
     #: requests that one key (or, without keys, one address) may make in a minute, unless its quota says so
     requests_per_minute: int = 120_000
     #: event streams open at once; more get 503
-    max_streams: int = 2_000
+    max_streams: int = 1_500
     #: one data set's upload
     max_dataset_bytes: int = 2 << 30
     #: webhooks may go to private addresses (for tests and closed networks)
