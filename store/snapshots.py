@@ -49,6 +49,17 @@ class Layout:
     """(tensor id, bytes of an element, first byte in the file, last byte + 1), in file order."""
     bytes: int
 
+    def edge(self, start: int, stop: int) -> int:
+        """The last end of a chunk after `start` and up to `stop`; `stop` where there is none.
+
+        Whole chunks leave the database as they are, parts of one are cut out of it first.
+        """
+        for _, _, first, last in self.parts:
+            if first < stop <= last:
+                found = first + (stop - first) // tensors.CHUNK_BYTES * tensors.CHUNK_BYTES
+                return found if found > start else stop
+        return stop
+
 
 def write(connection: Connection, fresh: Sequence[Fresh]) -> list[str]:
     """Writes snapshots with their tensors; ids. The database refuses a stale epoch.

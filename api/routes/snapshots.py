@@ -274,12 +274,12 @@ async def _windows(lab: Lab, layout: Layout, start: int, stop: int) -> AsyncGene
         return list(snapshots.stream(connection, layout, first, last))
 
     with lab.outgoing.download() as windows:
-        last = min(stop, start + windows.widen())
+        last = min(stop, layout.edge(start, start + windows.widen()))
         ahead = asyncio.ensure_future(lab.glance(read, start, last))
         try:
             while start < stop:
                 pieces = await ahead
-                start, last = last, min(stop, last + windows.widen())
+                start, last = last, min(stop, layout.edge(last, last + windows.widen()))
                 if start < stop:
                     ahead = asyncio.ensure_future(lab.glance(read, start, last))
                 for piece in pieces:

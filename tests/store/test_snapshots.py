@@ -166,3 +166,15 @@ def test_deleting_a_job_leaves_nothing_but_collectable_tensors(ledger: Ledger) -
     for table in ("snapshots", "checkpoints", "snapshot_tensors", "attempts", "audit", "events"):
         assert ledger.all(f"SELECT 1 FROM {table}") == [], table
     assert ledger.run(tensors.collect, older_seconds=0) == 1
+
+
+def test_windows_of_a_download_end_where_chunks_do() -> None:
+    chunk = tensors.CHUNK_BYTES
+    plan = snapshots.Layout(b"head", ((1, 4, 4, 4 + 3 * chunk), (2, 4, 4 + 3 * chunk, 14 + 3 * chunk)), 14 + 3 * chunk)
+    assert plan.edge(0, 100) == 4
+    assert plan.edge(0, 2 * chunk) == 4 + chunk
+    assert plan.edge(4 + chunk, 4 + 3 * chunk) == 4 + 3 * chunk
+    # Where no chunk ends in between, the window stays as it is: a download always gets on.
+    assert plan.edge(4 + chunk, 4 + chunk + 10) == 4 + chunk + 10
+    assert plan.edge(4 + chunk, 14 + 3 * chunk) == 4 + 3 * chunk
+    assert plan.edge(4 + 3 * chunk, 14 + 3 * chunk) == 14 + 3 * chunk
