@@ -43,10 +43,13 @@ class _Child:
         return self.process.returncode is None and self.uses < USES
 
     async def ask(self, order: bytes) -> tuple[dict[str, Any], bytes]:
-        """The child's answer: a header, and content."""
+        """The child's answer: a header, and content. Raises OSError or IncompleteReadError where it has died."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(FRAME.pack(len(order), 0) + order)
+        try:
+            self.process.stdin.write(FRAME.pack(len(order), 0) + order)
+        except RuntimeError as closed:  # uvloop, of a pipe that it has seen break before the child's end was told
+            raise BrokenPipeError from closed
         await self.process.stdin.drain()
         header_bytes, content_bytes = FRAME.unpack(await self.process.stdout.readexactly(FRAME.size))
         header = json.loads(await self.process.stdout.readexactly(header_bytes))

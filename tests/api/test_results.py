@@ -115,3 +115,20 @@ def test_a_renderer_that_dies_is_replaced(api: httpx.Client, done: str, running:
     ]
     assert replies[-1] == 200
     assert replies[0] in (200, 503)
+
+
+def test_a_pipe_that_the_loop_has_closed_already_is_a_renderer_that_died(
+    api: httpx.Client, done: str, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop notices the broken pipe before the process's end is told, and then refuses to write by RuntimeError."""
+    assert api.get(f"/v1/jobs/{done}/figures/curves.json", params={"theme": "light"}).status_code == 200
+    child = running.lab.rendering._free[-1]
+    monkeypatch.setattr(running.lab.rendering, "_free", [child])
+
+    def closed(data: bytes) -> None:
+        raise RuntimeError(f"unable to write {len(data)} bytes; the handler is closed")
+
+    monkeypatch.setattr(child.process.stdin, "write", closed)
+    path = f"/v1/jobs/{done}/figures/curves.svg"
+    assert api.get(path, params={"theme": "light"}).status_code == 503
+    assert api.get(path, params={"theme": "light"}).status_code == 200
