@@ -34,6 +34,8 @@ FLOPS_PER_SECOND = 4e9  # one CPU core on matrices of these sizes
 CONVOLUTION_FLOPS_PER_SECOND = (
     5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
 )
+SOLVER_FLOPS_PER_SECOND = 4e10  # one CPU core on a baseline's products and factorisations, in float32
+SCREENED = 384  # samples on which a kernel's grid is screened
 STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
 # Bytes a coordinate at the peak, as measured with float32 and float64: inputs are drawn in float64 and kept beside their
 # squares; a target's statistics come from as many inputs as these.
@@ -283,17 +285,19 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     pointer, square, flops, parameters = "/spec/data/samples", 0, 0, 0
     if isinstance(one, KernelRidge | TangentKernelRidge | RecursiveFeatureMachine):
         square = 8 * n * n + 8 * 512 * max(n, tests)
-        grid = len(getattr(one, "bandwidths", (1,))) * getattr(one, "iterations", 1)
-        flops = grid * (2 * n * n * dim + 9 * n**3 // 4) + 2 * n * tests * dim
+        iterations = 1 + getattr(one, "iterations", 0)
+        # The grid is screened by eigendecompositions of a few samples; a descent from there takes some eight factorisations.
+        screened = 20 * min(n, SCREENED) ** 3 * len(getattr(one, "bandwidths", (1,))) * iterations
+        flops = screened + (8 + iterations) * (n**3 // 5 + 2 * n * n * dim // 4) + 2 * n * tests * dim
         if isinstance(one, TangentKernelRidge):
             parameters = dim * one.width + one.width**2 * (one.depth - 1)
-            flops += 6 * parameters * n + n * n * one.width * one.depth * 2
+            flops += 6 * parameters * (n + tests) + n * n * one.width * one.depth * 2
     elif isinstance(one, RandomFeatures):
         # Solved in its dual form: the features, and one kernel matrix of the samples.
         square = 8 * (n * n + (n + 1024) * one.features)
         parameters = one.features
         pointer = "/spec/baseline/features" if one.features > n else "/spec/data/samples"
-        flops = n * one.features * (2 * dim + 2 * n) + n**3
+        flops = n * one.features * (2 * dim + n) + 9 * n**3 // 5
     elif isinstance(one, TwoLayerNetwork | MlpBaseline):
         depth = getattr(one, "depth", 1)
         parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
@@ -309,6 +313,6 @@ def _baseline(spec: BaselineSpec) -> Estimate:
         0,
         memory,
         memory - PROCESS_BYTES,
-        round(flops / (4 * FLOPS_PER_SECOND) + 0.1, 3),
+        round(flops / SOLVER_FLOPS_PER_SECOND + 0.1, 3),
         pointer,
     )

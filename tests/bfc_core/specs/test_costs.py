@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bfc_core import specs
+from bfc_core.specs.baseline import LEARNERS
 
 MEGABYTE = 10**6
 # Peak resident memory of one training in a process of its own, PyTorch 2.13 on the CPU, one thread.
@@ -48,3 +49,19 @@ def test_a_packs_memory_is_one_process_and_all_its_members_parts() -> None:
     packed = specs.combined([one] * 3, ["p", None, "p"])
     assert (packed.memory_bytes, packed.device_memory_bytes) == (one.memory_bytes + own, 2 * own)
     assert packed.seconds == specs.combined([one] * 3).seconds
+
+
+# CPU-seconds of one fit of the quick target on x in float32, on one core at 90 GFLOP/s of products.
+FITS = [
+    ("kernel_ridge/rbf", 1000, 0.18), ("kernel_ridge/rbf", 2000, 0.4), ("recursive_feature_machine", 500, 0.37),
+    ("recursive_feature_machine", 2000, 1.2), ("tangent_kernel/mlp", 2000, 1.1), ("random_features/relu", 2000, 0.6),
+    ("two_layer/relu", 2000, 1.0), ("mlp/relu", 2000, 1.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("learner", "samples", "seconds"), FITS)
+def test_the_time_of_a_baseline_is_estimated_within_a_factor_of_three(
+    learner: str, samples: int, seconds: float
+) -> None:
+    body = {"data": {"samples": samples}, "baseline": specs.dump(LEARNERS[learner][1]), "dtype": "float32"}
+    assert seconds / 3 <= specs.estimate(specs.BaselineSpec.model_validate(body)).seconds <= 3 * seconds
