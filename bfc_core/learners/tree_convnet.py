@@ -22,18 +22,12 @@ from bfc_core.specs.train import TrainSpec
 class TreeStack(MlpStack):
     """K networks; `W1` (width, s·v), then `Wl` (width, s·width), shared by all places of a layer."""
 
-    def __init__(
-        self,
-        rows: Sequence[TrainSpec],
-        read_dim: int,
-        output_dim: int,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        data = rows[0].data
+    @property
+    def tree(self) -> RandomHierarchy:
+        """The target, whose shape all rows share."""
+        data = self.specs[0].data
         assert isinstance(data, RandomHierarchy)
-        self.tree = data
-        super().__init__(rows, read_dim, output_dim, device, dtype)
+        return data
 
     def fan_in(self, layer: int) -> int:
         return self.tree.branching * (self.tree.vocabulary if layer == 1 else self.width)
