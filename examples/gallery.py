@@ -28,7 +28,7 @@ STUDIES: dict[str, tuple[str, list[str]]] = {
     ),
     "duel": (
         "How many samples does each learner need? Every learner sees the same ones.",
-        ["spec.samples=[500, 1000, 2000]", 'spec.against=["kernel_ridge/rbf", "random_features/relu"]'],
+        ['spec.against=["kernel_ridge/rbf", "random_features/relu"]'],
     ),
     "information-gap": ("What does each layer add to what the layers below it know of the target?", []),
 }  # fmt: skip
