@@ -51,7 +51,7 @@ async def _pieces(
         yield _head(f"{TENSORS}{hash_}", place.bytes, at)
         start = 0
         while start < place.bytes:
-            last = min(place.bytes, start + windows.widen())
+            last = min(place.bytes, tensors.edge(start, start + windows.widen()))
             for piece in await lab.read(_window, place.id, start, last):
                 yield piece
             start = last

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from api.settings import Settings
 from bench.api_speed import PORT, Filled, filled_database, peak_bytes, scratch_database, served
 
 BOUND_BYTES = 200e6
@@ -31,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--streams", type=int, default=1_500)
+    parser.add_argument("--streams", type=int, default=Settings().max_streams)
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with scratch_database() as url, filled_database(url, 2_000) as filled, served(url, filled) as pid:

@@ -50,14 +50,10 @@ class Layout:
     bytes: int
 
     def edge(self, start: int, stop: int) -> int:
-        """The last end of a chunk after `start` and up to `stop`; `stop` where there is none.
-
-        Whole chunks leave the database as they are, parts of one are cut out of it first.
-        """
+        """`tensors.edge` in the file."""
         for _, _, first, last in self.parts:
             if first < stop <= last:
-                found = first + (stop - first) // tensors.CHUNK_BYTES * tensors.CHUNK_BYTES
-                return found if found > start else stop
+                return first + tensors.edge(start - first, stop - first)
         return stop
 
 

@@ -133,6 +133,15 @@ def read(connection: Connection, tensor_id: int, start: int = 0, stop: int | Non
     yield from part(connection, tensor_id, ITEM_BYTES[row.dtype], start, stop)
 
 
+def edge(start: int, stop: int) -> int:
+    """The last end of a chunk after `start` and up to `stop`, both within a tensor; `stop` where there is none.
+
+    Whole chunks leave the database as they are, parts of one are cut out of it first.
+    """
+    found = stop // CHUNK_BYTES * CHUNK_BYTES
+    return found if found > start else stop
+
+
 def part(connection: Connection, tensor_id: int, item: int, start: int, stop: int) -> Iterator[bytes]:
     """As `read`, in one statement each `READ_CHUNKS`, of a tensor whose elements take `item` bytes."""
     if start >= stop:

@@ -15,9 +15,7 @@ from bfc_core.baselines.selection import Axis, Cell, Search, descend, grid_cells
 from bfc_core.records import Progress
 from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
-
-SCREEN_SAMPLES = 384
-"""Samples on which the whole grid is scored; an eigendecomposition of this size costs less than a Cholesky of 2,000."""
+from bfc_core.specs.baseline import SCREEN_SAMPLES
 
 
 @deed(words.KernelRidge)

@@ -48,9 +48,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Of every fit, the last on all samples too: a rate goes with its number of steps."""
-        samples = self.problem.split
-        most = math.ceil(self.spec.epochs * samples / min(self.spec.batch, samples))
-        return min(self.spec.steps, most)
+        return words.steps_on(self.spec, self.problem.split)
 
     def fit(
         self, x: Tensor, y: Tensor, rates: Sequence[float]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bfc_core.baselines.fitted import Fit, Fitted
-from bfc_core.baselines.kernel_ridge import SCREEN_SAMPLES, select_and_refit
+from bfc_core.baselines.kernel_ridge import select_and_refit
 from bfc_core.baselines.kernels import laplace, square_distances
 from bfc_core.baselines.problem import Problem
 from bfc_core.baselines.ridge import KernelMachine, kernel_ridge, ridge_path
@@ -23,6 +23,7 @@ from bfc_core.baselines.selection import Axis
 from bfc_core.records import Progress
 from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
+from bfc_core.specs.baseline import SCREEN_SAMPLES
 
 GRADIENT_SAMPLES = 1000
 """Points whose gradients are averaged: the mean of so many outer products is M to a few per cent."""

@@ -19,7 +19,7 @@ from bfc_core.figures.data import (
 )
 from bfc_core.figures.parts import PANEL_WIDTH, Spec, grid, nominal, nothing, page, titled, where
 from bfc_core.figures.theme import Theme
-from bfc_core.specs.data import Uploaded
+from bfc_core.specs.data import UPLOADED_KINDS
 
 TITLE = "Which part"
 TIMES = {
@@ -31,12 +31,9 @@ TIMES = {
 HUES = {"initial": 6, "before": 1, "longer": 5, "after": 0}
 
 
-UPLOADED = {str(word.model_fields["kind"].default) for word in Uploaded.__subclasses__()}
-
-
 def _asked(spec: Mapping[str, Any]) -> bool:
     """Uploaded data has no teacher whose directions could be captured."""
-    return spec["base"]["data"]["kind"] not in UPLOADED
+    return spec["base"]["data"]["kind"] not in UPLOADED_KINDS
 
 
 @figure("which_part", TITLE, "correction", asked_by=_asked)

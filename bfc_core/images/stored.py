@@ -11,7 +11,7 @@ from bfc_core import specs
 from bfc_core.probes.stored import COLUMNS, Stored
 from bfc_core.records import Failure, Metric, Progress, Record, Result, Table
 from bfc_core.specs import ProbeSpec, TrainSpec
-from bfc_core.specs.data import UPLOADED, Uploaded
+from bfc_core.specs.data import UPLOADED_KINDS, Uploaded
 from bfc_core.specs.train import OfJob
 
 from .anchors import unpack
@@ -26,8 +26,7 @@ from .trainee import Trainee
 
 def of_images(snapshots: Sequence[Stored]) -> bool:
     """Whether these are weights of networks trained on uploaded data."""
-    kinds = {word.model_fields["kind"].default for word in UPLOADED}
-    return bool(snapshots) and snapshots[0].spec.get("data", {}).get("kind") in kinds
+    return bool(snapshots) and snapshots[0].spec.get("data", {}).get("kind") in UPLOADED_KINDS
 
 
 def probe_stored(

@@ -82,7 +82,7 @@ class Perceptrons:
         delta = _product(reads[-1], w).add_(b).sub_(y).mul_(2 / x.shape[1])
         for layer in range(len(zs), -1, -1):
             slope, bias = self._slopes[layer]
-            slope.copy_(_product(reads[layer].mT, delta))
+            _product(reads[layer].mT, delta, slope)
             torch.sum(delta, 1, keepdim=True, out=bias)
             if layer:
                 delta = self._through(_product(delta, self._transposed[layer]), zs[layer - 1])
@@ -110,13 +110,13 @@ class Perceptrons:
         return above.mul_(z).mul_(math.sqrt(2))
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def _product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a (K, p, q) times b (K, q, r): torch's batched product of K > 1 has no fast way for r = 1 or q = 1."""
     if len(a) > 1 and a.shape[2] == 1:
-        return a * b
+        return torch.mul(a, b, out=out)
     if len(a) > 1 and b.shape[2] == 1:
-        return torch.sum(a * b.mT, 2, keepdim=True)
-    return torch.bmm(a, b)
+        return torch.sum(a * b.mT, 2, keepdim=True, out=out)
+    return torch.bmm(a, b, out=out)
 
 
 def train(

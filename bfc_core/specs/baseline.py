@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from bfc_core.specs.scalars import Count, NonNegative, Positive, Rate, Spec, Ste
 Grid = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)]
 Penalties = Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=100)]
 DEFAULT_PENALTIES = tuple(10.0**e for e in range(-9, 2))
+SCREEN_SAMPLES = 384
+"""Samples on which a kernel's whole grid is scored; an eigendecomposition of this size costs less than a Cholesky of 2,000."""
 
 
 class KernelRidge(Spec):
@@ -88,6 +91,11 @@ class MlpBaseline(Spec):
     batch: Count = 64
     epochs: Count = 160
     """Passes over the samples at most: fewer steps where there are few samples."""
+
+
+def steps_on(spec: TwoLayerNetwork | MlpBaseline, samples: int) -> int:
+    """Steps of a fit on so many samples: as many as are said, or as `epochs` passes make where those are fewer."""
+    return min(spec.steps, math.ceil(spec.epochs * samples / min(spec.batch, samples)))
 
 
 class RecursiveFeatureMachine(Spec):

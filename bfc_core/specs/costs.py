@@ -8,12 +8,14 @@ from itertools import zip_longest
 from typing import Any
 
 from bfc_core.specs.baseline import (
+    SCREEN_SAMPLES,
     KernelRidge,
     MlpBaseline,
     RandomFeatures,
     RecursiveFeatureMachine,
     TangentKernelRidge,
     TwoLayerNetwork,
+    steps_on,
 )
 from bfc_core.specs.data import SYNTHETIC, Hierarchical, RandomHierarchy
 from bfc_core.specs.model import (
@@ -35,7 +37,6 @@ CONVOLUTION_FLOPS_PER_SECOND = (
     5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
 )
 SOLVER_FLOPS_PER_SECOND = 4e10  # one CPU core on a baseline's products and factorisations, in float32
-SCREENED = 384  # samples on which a kernel's grid is screened
 STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
 # Bytes a coordinate at the peak, as measured with float32 and float64: inputs are drawn in float64 and kept beside their
 # squares; a target's statistics come from as many inputs as these.
@@ -196,9 +197,10 @@ def _train(spec: TrainSpec) -> Estimate:
     pictures = not isinstance(spec.data, SYNTHETIC)
     convolutional = pictures and not isinstance(spec.model, Mlp | QuadraticDensenet)
     costs = dict(enumerate(convolutions(spec.model), start=1)) if convolutional else {}
-    products = {layer: 2 * weights[layer] * times for layer, times in _places(spec).items()}
     if convolutional:
-        products = {layer: costs[layer].flops for layer in costs}
+        products = {layer: block.flops for layer, block in costs.items()}
+    else:
+        products = {layer: 2 * weights[layer] * times for layer, times in _places(spec).items()}
     flops = 0
     steps = 0
     for stage in stages(spec):
@@ -287,8 +289,8 @@ def _baseline(spec: BaselineSpec) -> Estimate:
         square = 8 * n * n + 8 * 512 * max(n, tests)
         iterations = 1 + getattr(one, "iterations", 0)
         # The grid is screened by eigendecompositions of a few samples; a descent from there takes some eight factorisations.
-        screened = 20 * min(n, SCREENED) ** 3 * len(getattr(one, "bandwidths", (1,))) * iterations
-        flops = screened + (8 + iterations) * (n**3 // 5 + 2 * n * n * dim // 4) + 2 * n * tests * dim
+        screened = 20 * min(n, SCREEN_SAMPLES) ** 3 * len(getattr(one, "bandwidths", (1,))) * iterations
+        flops = screened + (8 + iterations) * (n**3 // 5 + n * n * dim // 2) + 2 * n * tests * dim
         if isinstance(one, TangentKernelRidge):
             parameters = dim * one.width + one.width**2 * (one.depth - 1)
             flops += 6 * parameters * (n + tests) + n * n * one.width * one.depth * 2
@@ -301,8 +303,7 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     elif isinstance(one, TwoLayerNetwork | MlpBaseline):
         depth = getattr(one, "depth", 1)
         parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
-        steps = min(one.steps, one.epochs * n // min(one.batch, n) + 1)
-        flops = (len(one.rates) + 1) * steps * one.batch * 6 * parameters
+        flops = (len(one.rates) + 1) * steps_on(one, n) * one.batch * 6 * parameters
         square, pointer = 24 * one.batch * one.width * depth + 32 * parameters, "/spec/baseline/width"
     if data_bytes > square:
         pointer = "/spec/data/samples" if n >= tests else "/spec/data/test_samples"

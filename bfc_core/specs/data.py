@@ -296,8 +296,9 @@ DataSpec = Annotated[
 ]
 SYNTHETIC = (Hierarchical, Staircase, Parity, RandomHierarchy, MultiIndex)
 UPLOADED = (Cifar10, Cifar100, Images, Arrays)
+UPLOADED_KINDS = frozenset(str(word.model_fields["kind"].default) for word in UPLOADED)
 
 __all__ = [
-    "SYNTHETIC", "UPLOADED", "Arrays", "Cifar10", "Cifar100", "DataSpec", "Hierarchical", "Images", "MultiIndex",
-    "Parity", "RandomHierarchy", "SampleCount", "Staircase", "Synthetic", "Uploaded",
+    "SYNTHETIC", "UPLOADED", "UPLOADED_KINDS", "Arrays", "Cifar10", "Cifar100", "DataSpec", "Hierarchical", "Images",
+    "MultiIndex", "Parity", "RandomHierarchy", "SampleCount", "Staircase", "Synthetic", "Uploaded",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from bfc_core.specs.baseline import LEARNERS
 from bfc_core.specs.claims import THRESHOLDS, ClaimSpec
 from bfc_core.specs.data import SYNTHETIC, Hierarchical
-from bfc_core.specs.model import Mlp, QuadraticDensenet, TreeConvnet
+from bfc_core.specs.model import QuadraticDensenet
 from bfc_core.specs.resolution import layers
 from bfc_core.specs.scalars import Flag, Level, NonNegative, Rate, Samples, Spec, refuse, said
 from bfc_core.specs.schedule import Joint
@@ -146,10 +146,6 @@ class CorrectionSpec(Study):
             refuse(
                 [("/data/levels", "a target of 2 levels has no lower feature to correct; accepted: 3 to 5")]
             )
-        if isinstance(base.data, SYNTHETIC) and not isinstance(
-            base.model, QuadraticDensenet | Mlp | TreeConvnet
-        ):
-            refuse([("/model/kind", f"{base.model.kind}; accepted: quadratic_densenet, mlp, tree_convnet")])
         return base
 
     @field_validator("penalties")

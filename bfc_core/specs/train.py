@@ -11,6 +11,7 @@ from bfc_core.specs.baseline import BaselineKind
 from bfc_core.specs.data import (
     SYNTHETIC,
     UPLOADED,
+    UPLOADED_KINDS,
     Arrays,
     DataSpec,
     Hierarchical,
@@ -27,7 +28,6 @@ Device = Annotated[str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,2}
 Dtype = Literal["float32", "float64"]
 
 
-_UPLOADED_KINDS = frozenset(word.model_fields["kind"].default for word in UPLOADED)
 _UNTOLD_KINDS = frozenset({"staircase", "parity", "multi_index"})
 #: Cheap enough to cost a training no more than a few per cent.
 _PICTURE_PROBES: list[dict[str, Any]] = [{"kind": "linear", "inputs": 2000, "streaming": True}]
@@ -137,7 +137,7 @@ class Training(Spec):
         kind = said(body, "data", "kind")
         if not isinstance(kind, str):
             return body
-        if kind in _UPLOADED_KINDS:
+        if kind in UPLOADED_KINDS:
             model = {"kind": "mlp" if kind == "arrays" else "wide_resnet"}
             return {"model": model, "optimizer": _PICTURE_SGD, "probes": _PICTURE_PROBES, **body}
         if kind == "random_hierarchy":
@@ -281,7 +281,7 @@ class StudyBase(Training):
     def _budget_by_data(cls, body: Any) -> Any:
         """Pictures: a smaller budget than of a training alone."""
         kind = body["data"].get("kind") if isinstance(body, dict) and isinstance(body.get("data"), dict) else None
-        pictures = kind != "arrays" and isinstance(kind, str) and kind in _UPLOADED_KINDS
+        pictures = kind != "arrays" and isinstance(kind, str) and kind in UPLOADED_KINDS
         return {"budget": _STUDY_BUDGET, **body} if pictures else body
 
     def arm(self, schedule: Any, seed: int | Seeds, **changes: Any) -> TrainSpec:
