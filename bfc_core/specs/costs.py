@@ -219,13 +219,13 @@ def _train(spec: TrainSpec) -> Estimate:
     parts = {"/spec/budget/batch": 3 * item * spec.budget.batch * activations}
     if pictures:
         parts |= {"/spec/data/samples": count * dim, "/spec/data/test_samples": tests * dim}
-        parts["/spec/model/width"] = weight_bytes + 2**26
+        parts[_width(spec)] = weight_bytes + 2**26
         needed = sum(parts.values())
     else:
         drawn = {"/spec/data/test_samples": tests * dim * DRAWN_BYTES}
         if samples != "fresh":
             drawn["/spec/data/samples"] = count * dim * DRAWN_BYTES
-        parts["/spec/model/width"] = weight_bytes + item * EVALUATED * sum(_wide(spec))
+        parts[_width(spec)] = weight_bytes + item * EVALUATED * sum(_wide(spec))
         parts |= _largest_probe(spec, dim)
         statistics = STATISTICS * dim * STATISTICS_BYTES if isinstance(spec.data, Hierarchical) else 0
         # The teacher's inputs are gone before the training's are drawn.
@@ -237,6 +237,12 @@ def _train(spec: TrainSpec) -> Estimate:
     speed = CONVOLUTION_FLOPS_PER_SECOND if convolutional else FLOPS_PER_SECOND
     seconds = flops / speed + steps * STEP_SECONDS
     return Estimate(parameters, flops, kept, memory, memory - PROCESS_BYTES, round(seconds, 3), largest)
+
+
+def _width(spec: TrainSpec) -> str:
+    """Pointer to the field that says how wide the network is."""
+    fields = type(spec.model).model_fields
+    return "/spec/model/" + next(name for name in ("width", "widths", "growth") if name in fields)
 
 
 def _largest_probe(spec: TrainSpec, dim: int) -> dict[str, int]:

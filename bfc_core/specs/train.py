@@ -12,7 +12,6 @@ from bfc_core.specs.data import (
     SYNTHETIC,
     UPLOADED,
     UPLOADED_KINDS,
-    Arrays,
     DataSpec,
     Hierarchical,
     RandomHierarchy,
@@ -201,28 +200,17 @@ class Shell(NamedTuple):
 
 
 def _model_faults(model: Any, data: Any) -> list[tuple[str, str]]:
-    pictures = isinstance(data, UPLOADED) and not isinstance(data, Arrays)
     if isinstance(model, CONVOLUTIONAL) and isinstance(data, SYNTHETIC):
-        return [
-            (
-                "/kind",
-                f"{model.kind} reads pictures, {data.kind} gives vectors; accepted: quadratic_densenet, mlp",
-            )
-        ]
+        says = f"{model.kind} reads pictures, {data.kind} gives vectors"
+        return [("/kind", f"{says}; accepted: {_readers(data)}")]
     if isinstance(model, TreeConvnet) and not isinstance(data, RandomHierarchy):
-        says = f"tree_convnet follows the tree of a random_hierarchy, {data.kind} has none; accepted: mlp, "
-        return [("/kind", says + ("a convolutional network" if pictures else "quadratic_densenet"))]
+        says = f"tree_convnet follows the tree of a random_hierarchy, {data.kind} has none"
+        return [("/kind", f"{says}; accepted: {_readers(data)}")]
     if isinstance(model, Mlp) and isinstance(data, UPLOADED):
         unscaled = model.parametrisation == "standard" and model.output_scale == 1
         return [] if unscaled else [("/parametrisation", "uploaded data: accepted: standard at output_scale 1")]
-    if isinstance(model, QuadraticDensenet) and (pictures or isinstance(data, Arrays | RandomHierarchy)):
-        return [
-            (
-                "/kind",
-                f"quadratic_densenet does not read {data.kind}; accepted: "
-                + ("mlp, tree_convnet" if isinstance(data, RandomHierarchy) else "mlp or a convolutional network"),
-            )
-        ]
+    if isinstance(model, QuadraticDensenet) and isinstance(data, (*UPLOADED, RandomHierarchy)):
+        return [("/kind", f"quadratic_densenet does not read {data.kind}; accepted: {_readers(data)}")]
     if (
         isinstance(model, QuadraticDensenet)
         and model.readout == "fixed"
@@ -240,6 +228,13 @@ def _model_faults(model: Any, data: Any) -> list[tuple[str, str]]:
     ) and model.readout == "fixed":
         return [("/levels", f"a fixed read-out has the teacher's levels; accepted: {data.levels}")]
     return []
+
+
+def _readers(data: Any) -> str:
+    """The models that read `data`, as a refusal names them."""
+    if isinstance(data, UPLOADED):
+        return "mlp or a convolutional network"
+    return "mlp, tree_convnet" if isinstance(data, RandomHierarchy) else "quadratic_densenet, mlp"
 
 
 def probe_faults(probes: Any, data: Any, layers: tuple[int, ...]) -> list[tuple[str, str]]:

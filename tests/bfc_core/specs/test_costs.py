@@ -65,3 +65,12 @@ def test_the_time_of_a_baseline_is_estimated_within_a_factor_of_three(
 ) -> None:
     body = {"data": {"samples": samples}, "baseline": specs.dump(LEARNERS[learner][1]), "dtype": "float32"}
     assert seconds / 3 <= specs.estimate(specs.BaselineSpec.model_validate(body)).seconds <= 3 * seconds
+
+
+@pytest.mark.parametrize("model", ["wide_resnet", "resnet", "vgg", "densenet", "alexnet", "mlp"])
+def test_what_needs_most_is_a_field_of_the_spec(model: str) -> None:
+    data = {"kind": "cifar10", "dataset": "ds_0123456789abcdef", "samples": 10, "test_samples": 10}
+    spec = specs.TrainSpec.model_validate({"data": data, "model": {"kind": model}, "budget": {"batch": 1}})
+    at: Any = {"spec": spec.model_dump(mode="json")}
+    for name in specs.estimate(spec).largest.split("/")[1:]:
+        at = at[name]
