@@ -1,7 +1,8 @@
 """Training images a second on one core: this engine against a plain torchvision-style loop, in turns.
 
-The plain loop is what one writes first: a DataLoader over PIL pictures with per-sample transforms (pad, random
-crop, flip, to float, normalise), float32, NCHW, torch.optim.SGD. Both train the same network (the default
+The plain loop is what one writes first: a DataLoader over PIL pictures with torchvision's per-sample transforms (random
+crop, flip, to tensor, normalise), float32, NCHW, torch.optim.SGD. Where torchvision is not installed, or not for this
+torch, the calls that its transforms make are written out. Both train the same network (the default
 wide_resnet) with the same optimiser, rate and number of steps; rounds are interleaved, so that a busy machine slows
 both. Test accuracies stand beside the speeds. Both sides' speed is that of training alone: preparing the data and reading
 the validation and test parts is on neither. What default probes and snapshots cost is told of whole runs, with the
@@ -14,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import platform
-import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,31 +64,48 @@ def spec_of(samples: int, steps: int, batch: int = 64, **changes: Any) -> specs.
 
 
 class Transformed(Dataset[tuple[torch.Tensor, int]]):
-    """Pictures one by one, through transforms as torchvision's `Compose` applies them."""
+    """Pictures one by one through `transform`, made from arrays as `torchvision.datasets.CIFAR10` does."""
 
-    def __init__(self, data: Data) -> None:
-        self.pictures = [Image.fromarray(pixels) for pixels in data.train.inputs.numpy()]
-        self.labels = data.train.labels.tolist()
-        self.mean = (data.mean / 255)[:, None, None]
-        self.std = 1 / (255 * data.scale)[:, None, None]
+    def __init__(self, data: Data, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.pixels, self.labels = data.train.inputs.numpy(), data.train.labels.tolist()
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        picture = ImageOps.expand(self.pictures[index], border=2)
-        left, top = random.randint(0, 4), random.randint(0, 4)
-        picture = picture.crop((left, top, left + 32, top + 32))
-        if random.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
-        return (tensor - self.mean) / self.std, self.labels[index]
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def transforms(data: Data) -> tuple[str, Callable[[Image.Image], torch.Tensor]]:
+    """RandomCrop, RandomHorizontalFlip, ToTensor, Normalize: torchvision's own, or the calls that they make."""
+    mean, deviation = (data.mean / 255).tolist(), (1 / (255 * data.scale)).tolist()
+    try:
+        from torchvision import __version__  # type: ignore[import-not-found, unused-ignore]
+        from torchvision import transforms as own
+    except (ImportError, RuntimeError):  # the latter where its build is for another torch
+        return "written out", partial(_transform, mean, deviation)
+    steps = [own.RandomCrop(32, padding=2), own.RandomHorizontalFlip(), own.ToTensor()]
+    return f"of torchvision {__version__}", own.Compose([*steps, own.Normalize(mean, deviation)])
+
+
+def _transform(mean: list[float], deviation: list[float], picture: Image.Image) -> torch.Tensor:
+    picture = ImageOps.expand(picture, border=2, fill=0)
+    top, left = (int(torch.randint(0, 5, size=(1,)).item()) for _ in range(2))
+    picture = picture.crop((left, top, left + 32, top + 32))
+    if torch.rand(1) < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    tensor = torch.from_numpy(np.array(picture, np.uint8, copy=True)).permute(2, 0, 1).contiguous()
+    tensor = tensor.to(torch.float32).div(255).clone()
+    middle, spread = torch.as_tensor(mean), torch.as_tensor(deviation)
+    if (spread == 0).any():
+        raise ValueError("a channel without spread")
+    return tensor.sub_(middle.view(-1, 1, 1)).div_(spread.view(-1, 1, 1))
 
 
 def plain(spec: specs.TrainSpec, data: Data) -> tuple[float, float]:
     """Images a CPU-second and test accuracy of the plain loop."""
     torch.manual_seed(0)
-    random.seed(0)
     network = networks.build(spec.model, data.shape)
     head = network.head(len(network.blocks), data.classes, "linear")
     networks.initialise_blocks(network, range(1, len(network.blocks) + 1), 0)
@@ -95,7 +113,7 @@ def plain(spec: specs.TrainSpec, data: Data) -> tuple[float, float]:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=spec.optimizer.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    loader = DataLoader(Transformed(data), spec.budget.batch, shuffle=True, drop_last=True)
+    loader = DataLoader(Transformed(data, transforms(data)[1]), spec.budget.batch, shuffle=True, drop_last=True)
     step, begun = 0, time.process_time()
     while step < spec.budget.steps:
         for x, y in loader:
@@ -189,7 +207,8 @@ def main() -> None:
         probed.append(ours(full, data))
     print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
     print(
-        f"{args.samples:,} pictures, {args.steps} steps of {args.batch}; medians of {args.rounds} interleaved rounds"
+        f"{args.samples:,} pictures, {args.steps} steps of {args.batch}; medians of {args.rounds} interleaved rounds; "
+        f"transforms {transforms(data)[0]}"
     )
     for name, rounds in {"plain loop": theirs, "engine": alone}.items():
         speed, accuracy = (statistics.median(one[i] for one in rounds) for i in (0, 1))
