@@ -66,21 +66,19 @@ def _promising(
     """Bandwidth and penalty of the lowest validation error after any number of iterations on a few samples."""
     x, y = (part[:SCREEN_SAMPLES] for part in problem.fit_part())
     x_valid, _ = problem.validation_part()
-    penalties = torch.tensor(sorted(spec.penalties), dtype=x.dtype, device=x.device)
-    best = (math.inf, sorted(spec.bandwidths)[0], float(penalties[-1]))
+    penalties, mean = sorted(spec.penalties), y.mean(0)
+    best = (math.inf, sorted(spec.bandwidths)[0], penalties[-1])
     for bandwidth in sorted(spec.bandwidths):
         kernel, root = laplace(bandwidth), torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         for _ in range(spec.iterations + 1):
             u = x @ root
-            errors = problem.validation_error(
-                ridge_path(kernel(u, u), y, kernel(x_valid @ root, u), penalties)
-            )
-            lowest = int(errors.argmin())
-            best = min(best, (float(errors[lowest]), bandwidth, float(penalties[lowest])))
-            machine = kernel_ridge(kernel, u, y, float(penalties[lowest]))
-            if not isinstance(machine, KernelMachine):
+            path = ridge_path(kernel(u, u), y, penalties)
+            errors = problem.validation_error(kernel(x_valid @ root, u) @ path + mean)
+            lowest = int(errors.nan_to_num(math.inf).argmin())
+            if not float(errors[lowest]) < math.inf:
                 break
-            root = square_root(gradient_metric(machine, root, bandwidth))
+            best = min(best, (float(errors[lowest]), bandwidth, penalties[lowest]))
+            root = square_root(gradient_metric(KernelMachine(kernel, u, path[lowest], mean), root, bandwidth))
         yield Progress(0, spec.iterations + 1, "fit")
     return best[1], best[2]
 

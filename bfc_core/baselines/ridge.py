@@ -5,15 +5,15 @@ Letters: n samples, o outputs, d coordinates, K the kernel matrix, p the penalty
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
 from bfc_core.baselines.kernels import Kernel
+from bfc_core.baselines.lapack import cholesky_, ridges
 
 TILE_ROWS, TILE_COLUMNS = 256, 2048
 """A tile of doubles stays in a core's second-level cache through the several passes that a kernel takes."""
@@ -35,9 +35,10 @@ class Primal(Protocol):
 
 
 class Square:
-    """The kernel matrix of x (n, d), once: K above the diagonal, its factor for one penalty at a time below.
+    """The kernel matrix of x (n, d), once: K below the diagonal, a factor for one penalty at a time above.
 
-    LAPACK reads and writes the lower triangle alone, so K is at hand again for the next penalty.
+    What is factored is the leading block of as many samples as there are labels: the rest of K holds what these samples
+    say of the others. LAPACK reads and writes one triangle alone, so K is at hand again for the next penalty.
     """
 
     def __init__(self, kernel: Kernel, x: Tensor, storage: Tensor | None = None) -> None:
@@ -46,44 +47,48 @@ class Square:
         self.rows = torch.empty(n, n, dtype=x.dtype, device=x.device) if storage is None else storage
         self._fill()
         self._diagonal = self.rows.diagonal().clone()
-        self._factored = False
+        self._factored = 0
 
     def solve(self, penalty: float, y: Tensor) -> Tensor | None:
-        """(K + penalty · n⁻¹ tr K · I)⁻¹ y for y (n, o); None where that is not positive definite to rounding."""
-        factor = self._factor(penalty)
+        """(K + penalty · m⁻¹ tr K · I)⁻¹ y for y (m, o), K of the first m; None if not positive definite to rounding."""
+        factor = self._factor(penalty, len(y))
         if factor is None:
             return None
         half = torch.linalg.solve_triangular(factor, y, upper=False)
         full: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
         return full
 
-    def _factor(self, penalty: float) -> Tensor | None:
+    def others(self, coefficients: Tensor) -> Tensor:
+        """Σ_j α_j k(x_i, x_j) (n − m, o) at the samples beyond the m that α (m, o) weighs."""
+        m = len(coefficients)
+        return self.rows[m:, :m] @ coefficients
+
+    def _factor(self, penalty: float, m: int) -> Tensor | None:
         if self._factored:
-            self._restore()
-        self.rows.diagonal().copy_(self._diagonal + penalty * self._diagonal.mean())
-        self._factored = True
+            self._restore(self._factored)
+        diagonal = self._diagonal[:m]
+        self.rows.diagonal()[:m].copy_(diagonal + penalty * diagonal.mean())
+        self._factored = m
         # Column-major, as LAPACK has it: the lower triangle of this is the upper one of `rows`.
-        k = self.rows.mT
-        if k.device.type != "cpu":
-            info = torch.empty((), dtype=torch.int32, device=k.device)
-            torch.linalg.cholesky_ex(k, out=(k, info))
-            return k if int(info) == 0 else None
-        # torch's own Cholesky clears the other triangle, and with it K.
-        potrf = lapack.dpotrf if k.dtype == torch.float64 else lapack.spotrf
-        _, failed = potrf(k.numpy(), lower=1, clean=0, overwrite_a=1)
-        return k if failed == 0 else None
+        k = self.rows[:m, :m].mT
+        if k.device.type == "cpu":
+            return k if cholesky_(k) else None
+        info = torch.empty((), dtype=torch.int32, device=k.device)
+        torch.linalg.cholesky_ex(k, out=(k, info))
+        return k if int(info) == 0 else None
 
     def _fill(self) -> None:
-        for i, j in self._tiles():
+        for i, j in self._tiles(len(self.x)):
             tile = self.kernel(self.x[i], self.x[j])
             self.rows[i, j] = tile
             self.rows[j, i] = tile.mT
 
-    def _restore(self) -> None:
+    def _restore(self, m: int) -> None:
+        """K whole again after a factor of the first m; a device's own Cholesky clears the other triangle, and K with it."""
         if self.rows.device.type != "cpu":
             self._fill()
             return
-        for i, j in self._tiles():
+        for i, j in self._tiles(m):
             self.rows[i, j] = self.rows[j, i].mT if i.start != j.start else self._mirrored(i)
 
     def _mirrored(self, i: slice) -> Tensor:
@@ -91,14 +96,14 @@ class Square:
         below = self.rows[i, i].tril(-1)
         return below + below.mT + torch.diag(self._diagonal[i])
 
-    def _tiles(self) -> list[tuple[slice, slice]]:
-        """Tiles that cover the upper triangle; those on the diagonal are square."""
-        n, found = len(self.x), []
-        for i in range(0, n, TILE_ROWS):
-            rows = slice(i, min(n, i + TILE_ROWS))
+    def _tiles(self, m: int) -> list[tuple[slice, slice]]:
+        """Tiles that cover the upper triangle of the first m; those on the diagonal are square."""
+        found = []
+        for i in range(0, m, TILE_ROWS):
+            rows = slice(i, min(m, i + TILE_ROWS))
             found.append((rows, rows))
-            for j in range(rows.stop, n, TILE_COLUMNS):
-                found.append((rows, slice(j, min(n, j + TILE_COLUMNS))))
+            for j in range(rows.stop, m, TILE_COLUMNS):
+                found.append((rows, slice(j, min(m, j + TILE_COLUMNS))))
         return found
 
 
@@ -138,14 +143,17 @@ Machine = Callable[[Tensor], Tensor]
 
 
 def fit_square(square: Square, y: Tensor, penalty: float) -> Machine | None:
-    """Ridge of y (n, o) less its mean; None where the penalised kernel is not positive definite to rounding."""
+    """Ridge of y (m, o) less its mean, of the first m; None where their kernel is not positive definite to rounding."""
     mean = y.mean(0)
     coefficients = square.solve(penalty, y - mean)
-    if coefficients is None:
-        return None
-    if isinstance(square.kernel, Primal):
-        return PrimalMachine(square.kernel, square.kernel.weights(square.x, coefficients), mean)
-    return KernelMachine(square.kernel, square.x, coefficients, mean)
+    return None if coefficients is None else machine_of(square.kernel, square.x[: len(y)], coefficients, mean)
+
+
+def machine_of(kernel: Kernel, points: Tensor, coefficients: Tensor, mean: Tensor) -> Machine:
+    """By weights where the kernel has them, else by points (n, d)."""
+    if isinstance(kernel, Primal):
+        return PrimalMachine(kernel, kernel.weights(points, coefficients), mean)
+    return KernelMachine(kernel, points, coefficients, mean)
 
 
 def kernel_ridge(kernel: Kernel, x: Tensor, y: Tensor, penalty: float) -> Machine | None:
@@ -153,19 +161,10 @@ def kernel_ridge(kernel: Kernel, x: Tensor, y: Tensor, penalty: float) -> Machin
     return fit_square(Square(kernel, x), y, penalty)
 
 
-def ridge_path(k: Tensor, y: Tensor, cross: Tensor, penalties: Tensor) -> Tensor:
-    """Predictions (P, v, o) for all penalties (P,) from one eigendecomposition.
+def ridge_path(k: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+    """Coefficients (P, n, o) of y (n, o) less its mean for all penalties at once; NaN where there is no fit.
 
-    k (n, n) full and symmetric, y (n, o), cross (v, n) the kernel between validation and training points.
-    For small n, where it costs less than a factorisation for each penalty.
+    k (n, n) full and symmetric. For small n, where it costs less than a factorisation for each penalty.
     """
-    mean = y.mean(0)
-    values, vectors = torch.linalg.eigh(k)
-    ridges = penalties * k.diagonal().mean()
-    # Eigenvalues below rounding are noise of either sign; as zeros they only meet a positive ridge.
-    floor = len(k) * torch.finfo(k.dtype).eps * values[-1]
-    kept = torch.where(values > floor, values, torch.zeros_like(values))
-    inverse = torch.where(kept > 0, 1 / (kept + ridges[:, None]), torch.zeros_like(kept))
-    projected = vectors.mT @ (y - mean)
-    predicted: Tensor = (cross @ vectors) @ (inverse[..., None] * projected)
-    return predicted + mean
+    unit = float(k.diagonal().mean())
+    return ridges(k, y - y.mean(0), [penalty * unit for penalty in penalties])

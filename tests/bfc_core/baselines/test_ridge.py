@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfc_core.baselines import kernels
+from bfc_core.baselines.lapack import cholesky_
 from bfc_core.baselines.ridge import Square, kernel_ridge, ridge_path
 
 
@@ -41,6 +42,40 @@ def test_a_kernel_is_symmetric_and_positive_and_does_not_see_a_rotation(name: st
 def test_the_kernel_matrix_is_the_kernel_whatever_the_tiles(name: str) -> None:
     x = draw(700, 4)
     torch.testing.assert_close(Square(FAMILY[name], x).rows, FAMILY[name](x, x), atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("degree", range(1, 12))
+def test_a_polynomial_is_the_power_of_its_linear_kernel(degree: int) -> None:
+    x, y = draw(20, 3), draw(30, 3, seed=1)
+    expected = ((x @ y.mT / 3 + 0.5) / 1.5) ** degree
+    torch.testing.assert_close(kernels.polynomial(degree, 0.5)(x, y), expected)
+
+
+@pytest.mark.parametrize("tangent", [False, True])
+@pytest.mark.parametrize(("depth", "close"), [(1, 3e-6), (3, 3e-6), (8, 3e-6), (16, 1e-5), (64, 1e-3)])
+def test_single_precision_has_the_network_s_kernel_at_every_angle(
+    depth: int, close: float, tangent: bool
+) -> None:
+    """By the polynomial, and beyond its depths by the recursion; no angle and half a turn are ends of an arc cosine."""
+    angles = torch.linspace(0, math.pi, 2001, dtype=torch.float64)
+    x, y = torch.stack([angles.cos(), angles.sin()], dim=1) * 3, torch.tensor([[2.0, 0.0]]).double()
+    kernel = (kernels.ntk if tangent else kernels.arc_cosine)(depth)
+    exact, found = kernel(x, y), kernel(x.float(), y.float()).double()
+    error = (found - exact).abs().squeeze() / exact.abs().max()
+    # There a cosine's rounding is the square of the angle's.
+    ends = angles.sin() < 0.1
+    assert error[~ends].max() < close
+    assert error[ends].max() < 5e-3
+
+
+def test_layers_without_number_are_not_summed_by_powers() -> None:
+    assert kernels.angle_polynomial(3, True) is not None
+    assert kernels.angle_polynomial(64, True) is None
+
+
+def test_an_input_of_zeros_has_no_angle_and_no_kernel() -> None:
+    x = torch.zeros(1, 3)
+    assert kernels.ntk(2)(x, draw(5, 3).float()).eq(0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -86,14 +121,44 @@ def test_ridge_solves_its_normal_equations() -> None:
     torch.testing.assert_close(machine(new), expected)
 
 
-def test_the_path_over_penalties_is_one_fit_after_another() -> None:
-    x, y, new = draw(200, 4), draw(200, 1, seed=1), draw(40, 4, seed=2)
-    penalties = torch.tensor([1e-3, 0.1, 5.0]).double()
-    path = ridge_path(FAMILY["ntk"](x, x), y, FAMILY["ntk"](new, x), penalties)
-    for i, penalty in enumerate(penalties.tolist()):
+@pytest.mark.parametrize("samples", [2, 200])
+def test_the_path_over_penalties_is_one_fit_after_another(samples: int) -> None:
+    x, y, new = draw(samples, 4), draw(samples, 2, seed=1), draw(40, 4, seed=2)
+    penalties = (1e-3, 0.1, 5.0)
+    path = FAMILY["ntk"](new, x) @ ridge_path(FAMILY["ntk"](x, x), y, penalties) + y.mean(0)
+    for i, penalty in enumerate(penalties):
         machine = kernel_ridge(FAMILY["ntk"], x, y, penalty)
         assert machine is not None
         torch.testing.assert_close(path[i], machine(new))
+
+
+def test_the_path_has_no_fit_where_the_kernel_is_not_positive_definite() -> None:
+    x, y = draw(30, 2), draw(30, 1, seed=1)
+    path = ridge_path(x @ x.mT, y, (-2.0, 1.0))
+    assert path[0].isnan().all()
+    assert path[1].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_leading_samples_are_solved_within_the_matrix_of_all(dtype: torch.dtype) -> None:
+    """One matrix serves a part, what it says of the rest, the whole, and the part again."""
+    x, y = draw(700, 4).to(dtype), draw(700, 2, seed=1).to(dtype)
+    close = 1e-9 if dtype == torch.float64 else 5e-3
+    square = Square(FAMILY["rbf"], x)
+    memory = square.rows.data_ptr()
+    for m, penalty in ((520, 0.1), (700, 1.0), (300, 0.1), (520, 0.5)):
+        found = square.solve(penalty, y[:m])
+        k = FAMILY["rbf"](x[:m], x[:m]) + penalty * torch.eye(m, dtype=dtype)
+        torch.testing.assert_close(found, torch.linalg.solve(k, y[:m]), rtol=close, atol=close)
+        torch.testing.assert_close(
+            square.others(found), FAMILY["rbf"](x[m:], x[:m]) @ found, rtol=close, atol=close
+        )
+    assert square.rows.data_ptr() == memory
+
+
+def test_a_factor_needs_columns() -> None:
+    with pytest.raises(ValueError, match="column-major"):
+        cholesky_(draw(6, 6)[:3, :3])
 
 
 def test_a_huge_penalty_predicts_the_mean_and_a_tiny_one_interpolates() -> None:
