@@ -30,6 +30,19 @@ def cholesky_(block: Tensor) -> bool:
     return info.value == 0
 
 
+def cholesky_solved(block: Tensor, y: Tensor) -> Tensor:
+    """(L Lᵀ)⁻¹ y (m, o), L the lower triangle of a block (m, m) as `cholesky_` leaves it.
+
+    Torch's own would copy a block of a larger array at each call.
+    """
+    found = y.mT.clone(memory_format=torch.contiguous_format)
+    rows, columns, leading = ctypes.c_int(len(block)), ctypes.c_int(len(found)), ctypes.c_int(block.stride(1))
+    info, by = ctypes.c_int(), ctypes.byref
+    potrs = _POTRS[block.dtype]
+    potrs(b"L", by(rows), by(columns), block.data_ptr(), by(leading), found.data_ptr(), by(rows), by(info))
+    return found.mT
+
+
 def ridges(k: Tensor, y: Tensor, added: Sequence[float]) -> Tensor:
     """(k + a·I)⁻¹ y (P, n, o) for every a of `added` (P,); NaN where that is not positive definite to rounding.
 
@@ -59,8 +72,8 @@ def ridges(k: Tensor, y: Tensor, added: Sequence[float]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(whole.transpose(1, 0, 2))).to(y)
 
 
-def _routine(name: str) -> Callable[..., None]:
-    """A routine of five arguments, from where scipy publishes its LAPACK for compiled code.
+def _routine(name: str, arguments: int) -> Callable[..., None]:
+    """A routine of so many arguments, the first a letter, from where scipy publishes its LAPACK for compiled code.
 
     `scipy.linalg.lapack` has no argument for the leading dimension and would copy a block of a larger array.
     """
@@ -69,8 +82,9 @@ def _routine(name: str) -> Callable[..., None]:
     pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", api)
     )
-    arguments = (ctypes.c_char_p, *[ctypes.c_void_p] * 4)
-    return ctypes.CFUNCTYPE(None, *arguments)(pointer_of(capsule, name_of(capsule)))
+    kinds = (ctypes.c_char_p, *[ctypes.c_void_p] * (arguments - 1))
+    return ctypes.CFUNCTYPE(None, *kinds)(pointer_of(capsule, name_of(capsule)))
 
 
-_POTRF = {torch.float32: _routine("spotrf"), torch.float64: _routine("dpotrf")}
+_POTRF = {torch.float32: _routine("spotrf", 5), torch.float64: _routine("dpotrf", 5)}
+_POTRS = {torch.float32: _routine("spotrs", 8), torch.float64: _routine("dpotrs", 8)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bfc_core.baselines.kernels import Kernel
-from bfc_core.baselines.lapack import cholesky_, ridges
+from bfc_core.baselines.lapack import cholesky_, cholesky_solved, ridges
 
 TILE_ROWS, TILE_COLUMNS = 256, 2048
 """A tile of doubles stays in a core's second-level cache through the several passes that a kernel takes."""
@@ -54,6 +54,8 @@ class Square:
         factor = self._factor(penalty, len(y))
         if factor is None:
             return None
+        if factor.device.type == "cpu":
+            return cholesky_solved(factor, y)
         half = torch.linalg.solve_triangular(factor, y, upper=False)
         full: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
         return full

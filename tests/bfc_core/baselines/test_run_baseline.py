@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bfc_core.baselines import networks
+from bfc_core.baselines import networks, problem
 from bfc_core.baselines.fitted import Fitted, run_baseline
 from bfc_core.baselines.problem import FRESH_SAMPLES, problem_of
 from bfc_core.baselines.recursive_feature_machine import gradient_metric, recursion
 from bfc_core.records import Progress, Result
 from bfc_core.registry import deed_of, has_deed
-from bfc_core.specs import BaselineSpec, TrainSpec, words
+from bfc_core.specs import BaselineSpec, TrainSpec, dump, words
+from bfc_core.specs.baseline import LEARNERS
+from bfc_core.targets.base import Teacher
 from bfc_core.targets.samples import teacher_of, training_set
 
 CPU = torch.device("cpu")
@@ -36,9 +38,54 @@ def test_a_baseline_sees_the_samples_of_the_deep_learner() -> None:
     one = spec(seed=3)
     deep = TrainSpec.model_validate({"data": one.data.model_dump(mode="json"), "seed": 3})
     x, y = training_set(deep, teacher_of(deep))
-    problem = problem_of(one, CPU)
-    torch.testing.assert_close(problem.x, x)
-    torch.testing.assert_close(problem.y, y)
+    given = problem_of(one, CPU)
+    torch.testing.assert_close(given.x, x)
+    torch.testing.assert_close(given.y, y)
+
+
+def test_what_learners_share_is_drawn_once_and_nothing_else_is_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[int] = []
+
+    def counted(one: BaselineSpec) -> Teacher:
+        drawn.append(1)
+        return teacher_of(one)
+
+    monkeypatch.setattr(problem, "teacher_of", counted)
+    monkeypatch.setattr(problem, "RECENT", problem.Recent())
+    first, again = (problem_of(spec(samples=n, inputs_as="x_and_h1"), CPU) for n in (300, 600))
+    assert len(drawn) == 1
+    torch.testing.assert_close(first.x_test, again.x_test, rtol=0, atol=0)
+    assert len(first.x) == 300
+    assert len(again.x) == 600
+    another = problem_of(spec(seed=1), CPU)
+    noisy = spec(seed=1).data.model_copy(update={"label_noise": 0.5})
+    with_noise = problem_of(BaselineSpec(data=noisy, seed=1), CPU)
+    assert len(drawn) == 2
+    assert not torch.equal(another.y, with_noise.y)
+    torch.testing.assert_close(another.y_test, with_noise.y_test, rtol=0, atol=0)
+
+
+def test_no_more_test_sets_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = problem.Recent()
+    one = recent.asked(spec(seed=0))
+    assert recent.asked(spec(seed=0)) is one
+    monkeypatch.setattr(problem, "KEPT_BYTES", one.bytes)
+    recent.asked(spec(seed=1))
+    assert recent.asked(spec(seed=0)) is not one
+    monkeypatch.setattr(problem, "KEPT_BYTES", one.bytes - 1)
+    assert recent.asked(spec(seed=2)) is not recent.asked(spec(seed=2))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_learner_leaves_the_data_as_it_was(learner: str) -> None:
+    one = spec(samples=60, baseline=dump(LEARNERS[learner][1]), dtype="float64")
+    given = problem_of(one, CPU)
+    copies = [part.clone() for part in (given.x, given.y, given.x_test, given.y_test)]
+    fit(one, given).predict(given.x_test)
+    for part, copy in zip((given.x, given.y, given.x_test, given.y_test), copies, strict=True):
+        assert torch.equal(part, copy)
 
 
 def test_the_squares_are_given_free_when_asked() -> None:
