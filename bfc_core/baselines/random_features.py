@@ -17,16 +17,19 @@ from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
 from bfc_core.streams import stream
 
-CHUNK = 1024
+CHUNK = 256
 """Test inputs whose features are held at once."""
 
 
 @deed(words.RandomFeatures)
 def fit_random_features(spec: words.RandomFeatures, problem: Problem) -> Fit:
     """Ridge on the features of `spec`, in its dual form: F may exceed N."""
-    generator = stream("init", problem.init_seed, "random features")
-    w = torch.randn(problem.x.shape[1], spec.features, generator=generator, dtype=torch.float64).to(problem.x)
-    b = torch.randn(spec.features, generator=generator, dtype=torch.float64).to(problem.x)
+    generator, d = stream("init", problem.init_seed, "random features"), problem.x.shape[1]
+    w = torch.randn(d, spec.features, generator=generator, dtype=torch.float64)
+    b = torch.randn(spec.features, generator=generator, dtype=torch.float64)
+    # Each φ(c z) is a power of c times φ(z), so that 1/√F is taken into the weights.
+    scale = spec.features ** (-0.5 if spec.activation == "relu" else -0.25)
+    w, b = (w * (scale / math.sqrt(d))).to(problem.x), (b * scale).to(problem.x)
     inner = replace(problem, x=features(problem.x, w, b, spec.activation))
     penalty = Axis("penalty", tuple(sorted(spec.penalties)))
     fitted = yield from select_and_refit(lambda _: Linear(), [penalty], inner)
@@ -42,6 +45,6 @@ def fit_random_features(spec: words.RandomFeatures, problem: Problem) -> Fit:
 
 
 def features(x: Tensor, w: Tensor, b: Tensor, activation: str) -> Tensor:
-    """φ(x w/√d + b)/√F (n, F) of x (n, d), w (d, F), b (F,); φ is ReLU or the square."""
-    z = torch.addmm(b, x, w, alpha=1 / math.sqrt(x.shape[1]))
-    return (z.clamp_min_(0) if activation == "relu" else z.square_()).div_(math.sqrt(len(b)))
+    """φ(x w + b) (n, F) of x (n, d), w (d, F), b (F,); φ is ReLU or the square."""
+    z = torch.addmm(b, x, w)
+    return z.clamp_min_(0) if activation == "relu" else z.square_()

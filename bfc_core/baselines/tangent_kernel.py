@@ -10,14 +10,12 @@ from torch import Tensor
 from bfc_core.baselines.fitted import Fit, Fitted
 from bfc_core.baselines.kernel_ridge import select_and_refit
 from bfc_core.baselines.problem import Problem
+from bfc_core.baselines.ridge import PrimalMachine
 from bfc_core.baselines.selection import Axis
-from bfc_core.learners.tapped import TappedDensenet, TappedMlp, factors
+from bfc_core.learners.tapped import CHUNK, TappedDensenet, TappedMlp, factors, pairs
 from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
 from bfc_core.streams import stream
-
-CHUNK = 1024
-"""Test inputs whose factors are held at once."""
 
 
 @deed(words.TangentKernelRidge)
@@ -36,10 +34,16 @@ def fit_tangent_kernel(spec: words.TangentKernelRidge, problem: Problem) -> Fit:
     if fitted is None:
         return None
 
+    machine = fitted.predict
+    assert isinstance(machine, PrimalMachine)
+
     def predict(x: Tensor) -> Tensor:
         return torch.cat(
-            [fitted.predict(factors(network, params, part).rows) for part in torch.split(x, CHUNK)]
-        )
+            [
+                found.apply_pairs(pairs(network, params, part), machine.weights)
+                for part in torch.split(x, CHUNK)
+            ]
+        ).add_(machine.mean)
 
     return Fitted(predict, fitted.validation_error, fitted.grid_edge, fitted.chosen, fitted.grid)
 

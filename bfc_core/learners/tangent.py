@@ -2,8 +2,8 @@
 
 Three ways, equal to rounding. `jacobian_kernel` contracts blocks of Jacobians: any f, memory of two blocks.
 `tangent_products` multiplies by Θ with one backward and one forward pass: any f, no kernel at all. For a network whose
-weights W_l each meet a sample once, as z_l = W_l g_l + c_l, the gradient is the outer product δ_l g_lᵀ, and Θ is
-Σ_l (δ_l·δ_l')(g_l·g_l' + 1): `Factors` hold δ and g, a kernel of their own with arithmetic that has no weights in it.
+weights W_l each meet a sample once, as z_l = W_l g_l, the gradient is the outer product δ_l g_lᵀ, and Θ is
+Σ_l (δ_l·δ_l')(g_l·g_l'): `Factors` hold δ and g, a kernel of their own with arithmetic that has no weights in it.
 Letters: n samples, q numbers read, P parameters, m neurons, r numbers a layer reads.
 Source: Jacot et al. arXiv 1806.07572; Novak et al. arXiv 2206.08720.
 """
@@ -84,12 +84,6 @@ class Factors:
     rows: Tensor
     widths: tuple[tuple[int, int], ...]
 
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[Tensor, Tensor]]) -> Factors:
-        """From each layer's δ_l (n, m) and g_l (n, r), with a 1 in g_l where the layer has a bias."""
-        widths = tuple((delta.shape[1], read.shape[1]) for delta, read in pairs)
-        return cls(torch.cat([part for pair in pairs for part in pair], dim=1), widths)
-
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Θ (a, b) of rows x (a, Σ), y (b, Σ): Σ_l (δ_l·δ_l')(g_l·g_l')."""
         found = x.new_zeros(len(x), len(y))
@@ -107,14 +101,19 @@ class Factors:
 
     def apply(self, x: Tensor, weights: Tensor) -> Tensor:
         """Σ_l δ_lᵀ ΔW_l g_l of rows x (a, Σ): (a, o)."""
+        return self.apply_pairs([(x[:, d], x[:, g]) for d, g in self._slices()], weights)
+
+    def apply_pairs(self, pairs: Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> Tensor:
+        """The same of δ_l (a, m) and g_l (a, r) by themselves."""
         sizes = [m * r for m, r in self.widths]
         columns = []
         for column in weights.unbind(1):
-            total = x.new_zeros(len(x))
-            for change, (m, r), (d, g) in zip(
-                torch.split(column, sizes), self.widths, self._slices(), strict=True
-            ):
-                total += ((x[:, d] @ change.view(m, r)) * x[:, g]).sum(1)
+            total = torch.zeros_like(pairs[0][0][:, 0])
+            for change, (delta, read) in zip(torch.split(column, sizes), pairs, strict=True):
+                block = change.view(delta.shape[1], read.shape[1])
+                # Either side first: the narrower product is the quicker one to weigh by the other side.
+                wide = read.shape[1] > delta.shape[1]
+                total += (delta * (read @ block.mT) if wide else (delta @ block) * read).sum(1)
             columns.append(total)
         return torch.stack(columns, dim=1)
 
@@ -125,3 +124,8 @@ class Factors:
             found.append((slice(start, start + m), slice(start + m, start + m + r)))
             start += m + r
         return found
+
+
+def widths_of(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[tuple[int, int], ...]:
+    """m and r of each layer's δ_l (n, m) and g_l (n, r)."""
+    return tuple((delta.shape[1], read.shape[1]) for delta, read in pairs)

@@ -1,30 +1,33 @@
 """Networks of linear maps in the tangent-kernel parametrisation, with a tap on every map.
 
-A forward pass shows each map's result z (n, m), what it read g (n, r), and whether a bias is added, to its tap. So one
-function is both f(params, x) for the generic tangent kernel and, with a recording tap, the source of its factors.
+A forward pass shows each map's result z (n, m) and what it read, g (n, r) in parts, to its tap. So one function is both
+f(params, x) for the generic tangent kernel and, with a recording tap, the source of its factors. A part that several
+maps read, as in a DenseNet, is one factor, beside the gradients of all their results.
 Letters: n samples, q numbers read, m neurons, p expanded features.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-from bfc_core.learners.tangent import Factors
+from bfc_core.learners.tangent import Factors, widths_of
 
-Tap = Callable[[Tensor, Tensor, bool], Tensor]
-"""(z (n, m), g (n, r), bias) -> z."""
+Parts = Sequence[Tensor]
+"""Of what a map reads, each (n, r_i), side by side."""
+Tap = Callable[[Tensor, Parts], Tensor]
+"""(z (n, m), parts of g) -> z."""
 Params = Mapping[str, Tensor]
-CHUNK = 128
+CHUNK = 256
 """Samples whose passes are held at once."""
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     # Each with unit second moment on a standard normal, so that depth neither swells nor shrinks the signal.
-    "relu": lambda z: z.clamp_min(0) * math.sqrt(2),
+    "relu": lambda z: torch.relu(z) * math.sqrt(2),
     "quadratic": lambda z: (z.square() - 1) / math.sqrt(2),
     "gelu": lambda z: torch.nn.functional.gelu(z) * 1.5335,
     "tanh": lambda z: torch.tanh(z) * 1.5927,
@@ -33,7 +36,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def untapped(z: Tensor, g: Tensor, bias: bool) -> Tensor:  # noqa: ARG001
+def untapped(z: Tensor, parts: Parts) -> Tensor:  # noqa: ARG001
     """The tap that only passes on."""
     return z
 
@@ -57,8 +60,8 @@ class TappedMlp:
         """x (n, q) -> (n,)."""
         h = x
         for layer in range(1, self.depth + 1):
-            h = ACTIVATIONS[self.activation](_map(params[f"W{layer}"], h, tap))
-        return _map(params["v"], h, tap).squeeze(-1)
+            h = ACTIVATIONS[self.activation](_map(params[f"W{layer}"], [h], tap))
+        return _map(params["v"], [h], tap).squeeze(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,12 @@ class TappedDensenet:
 
     def __call__(self, params: Params, x: Tensor, tap: Tap = untapped) -> Tensor:
         """x (n, q) -> (n,)."""
-        g, total = x, x.new_zeros(len(x))
+        parts, total = [x], x.new_zeros(len(x))
         for level in range(2, self.levels + 2):
-            z = _map(params[f"W{level}"], g, tap)
+            z = _map(params[f"W{level}"], parts, tap)
             h = ((z @ params[f"R{level}"].mT).square() - 1) / math.sqrt(2)
-            total = total + _map(params[f"v{level}"], h, tap).squeeze(-1)
-            g = torch.cat([g, h], dim=-1)
+            total = total + _map(params[f"v{level}"], [h], tap).squeeze(-1)
+            parts = [*parts, h]
         return total
 
 
@@ -102,33 +105,42 @@ def trainable(params: Params) -> dict[str, Tensor]:
 
 
 def factors(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> Factors:
-    """δ and g of every map at x (n, q): one forward and one backward pass, no Jacobian; some samples at a time."""
-    first = _factors(network, params, x[:CHUNK])
-    rows = x.new_empty(len(x), first.rows.shape[1])
-    rows[:CHUNK] = first.rows
-    for start in range(CHUNK, len(x), CHUNK):
-        rows[start : start + CHUNK] = _factors(network, params, x[start : start + CHUNK]).rows
-    return Factors(rows, first.widths)
+    """δ and g of every map at x (n, q), as rows: one forward and one backward pass, no Jacobian; some samples at a time."""
+    widths = widths_of(pairs(network, params, x[:1]))
+    rows = x.new_empty(len(x), sum(map(sum, widths)))
+    for some, into in zip(torch.split(x, CHUNK), torch.split(rows, CHUNK), strict=True):
+        torch.cat([part for pair in pairs(network, params, some) for part in pair], dim=1, out=into)
+    return Factors(rows, widths)
 
 
-def _factors(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> Factors:
-    seen: list[tuple[Tensor, Tensor, bool]] = []
+def pairs(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """δ (n, m) and g (n, r) at x (n, q) for each part g of what is read, δ of all the maps that read it side by side."""
+    seen: list[tuple[Tensor, Parts]] = []
 
-    def record(z: Tensor, g: Tensor, bias: bool) -> Tensor:
-        seen.append((z, g, bias))
+    def record(z: Tensor, parts: Parts) -> Tensor:
+        seen.append((z, parts))
         return z
 
     with torch.enable_grad():
         # Without a graph to the inputs no z would have a gradient.
         total = network(params, x.detach().requires_grad_(), record).sum()
-        deltas = torch.autograd.grad(total, [z for z, _, _ in seen])
-    pairs = []
-    for delta, (_, g, bias) in zip(deltas, seen, strict=True):
-        read = g.detach() / math.sqrt(g.shape[1])
-        pairs.append((delta, torch.cat([read, read.new_ones(len(x), 1)], dim=1) if bias else read))
-    return Factors.of(pairs)
+        deltas = torch.autograd.grad(total, [z for z, _ in seen])
+    read: dict[int, Tensor] = {}
+    by: dict[int, list[Tensor]] = {}
+    for delta, (_, parts) in zip(deltas, seen, strict=True):
+        scaled = delta / math.sqrt(sum(part.shape[1] for part in parts))
+        for part in parts:
+            read[id(part)] = part.detach()
+            by.setdefault(id(part), []).append(scaled)
+    return [
+        (by[key][0] if len(by[key]) == 1 else torch.cat(by[key], dim=1), part) for key, part in read.items()
+    ]
 
 
-def _map(w: Tensor, g: Tensor, tap: Tap) -> Tensor:
+def _map(w: Tensor, parts: Parts, tap: Tap) -> Tensor:
     """W g/√fan-in, shown to the tap."""
-    return tap(g @ w.mT / math.sqrt(g.shape[-1]), g, False)
+    z, scale = parts[0].new_zeros(()), 1 / math.sqrt(w.shape[1])
+    columns = torch.split(w, [part.shape[1] for part in parts], dim=1)
+    for i, (part, block) in enumerate(zip(parts, columns, strict=True)):
+        z = torch.addmm(z, part, block.mT, beta=min(i, 1), alpha=scale)
+    return tap(z, parts)

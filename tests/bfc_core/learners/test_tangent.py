@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bfc_core.learners.tangent import jacobian, jacobian_kernel, tangent_products
-from bfc_core.learners.tapped import ACTIVATIONS, TappedDensenet, TappedMlp, factors
+from bfc_core.learners.tapped import ACTIVATIONS, TappedDensenet, TappedMlp, factors, pairs
 
 NETWORKS = {
     "mlp": TappedMlp(5, 8, 2, "tanh"),
@@ -62,6 +62,17 @@ def test_outer_products_of_factors_are_the_kernel(name: str) -> None:
     torch.testing.assert_close(a(a.rows, b.rows), jacobian_kernel(f, params, x, y))
     alpha = draw(15, 2, seed=4)
     torch.testing.assert_close(a.apply(b.rows, a.weights(a.rows, alpha)), a(b.rows, a.rows) @ alpha)
+
+
+def test_what_several_maps_read_is_one_factor() -> None:
+    _, _, drawn, network = split("quadratic_densenet")
+    x, y = draw(15, 5), draw(300, 5, seed=3)
+    found = factors(network, drawn, x)
+    # x is read by both levels' maps of 3 neurons, h_2 by the upper one and the output, h_3 by the output alone.
+    assert found.widths == ((6, 5), (4, 6), (1, 6))
+    weights = found.weights(found.rows, draw(15, 2, seed=4))
+    whole = found.apply(factors(network, drawn, y).rows, weights)
+    torch.testing.assert_close(found.apply_pairs(pairs(network, drawn, y), weights), whole)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
