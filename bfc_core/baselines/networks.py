@@ -24,6 +24,10 @@ from bfc_core.streams import stream
 BROKEN = 1.5
 """Training error of a refitted network, in units of its rate's validation error, from which on its training broke."""
 
+PLATEAU = 0.02
+"""Validation errors closer than this share are one: less than the noise of some hundred held-out samples, and of two rates
+that do as well the smaller is farther from where training breaks."""
+
 
 @deed(words.TwoLayerNetwork)
 def fit_two_layer(spec: words.TwoLayerNetwork, problem: Problem) -> Fit:
@@ -45,22 +49,19 @@ class Trainer:
     hidden: tuple[int, ...]
     problem: Problem
 
-    @property
-    def steps(self) -> int:
-        """Of every fit, the last on all samples too: a rate goes with its number of steps."""
-        return words.steps_on(self.spec, self.problem.split)
-
     def fit(
         self, x: Tensor, y: Tensor, rates: Sequence[float]
     ) -> Generator[Progress, None, Callable[[Tensor], Tensor]]:
         """Networks of all `rates` at once, as x (t, d) -> predictions (K, t, o)."""
-        seed, spec, steps = self.problem.init_seed, self.spec, self.steps
+        seed, spec = self.problem.init_seed, self.spec
+        # Of every fit, the last on all samples too: a rate goes with its number of steps.
+        steps, batch = words.fit_length(spec, self.problem.split)
         shape = Shape((x.shape[1], *self.hidden, y.shape[1]), spec.activation)
         networks = Perceptrons(shape, len(rates), stream("init", seed, spec.kind), x.device)
         mean, deviation = y.mean(0), y.var(0, correction=0).sum().sqrt().clamp_min(1e-12)
         target = ((y - mean) / deviation).float()
         order = stream("order", seed, spec.kind)
-        for step in train(networks, x.float()[None], target, rates, steps, spec.batch, order):
+        for step in train(networks, x.float()[None], target, rates, steps, batch, order):
             yield Progress(step, steps, "step")
 
         def predict(new: Tensor) -> Tensor:
@@ -108,8 +109,12 @@ def _refitted(
 
 
 def _next(search: Search) -> Cell | None:
-    """The rate beyond the edge on which the best one lies; None when it lies inside, or nothing is beyond."""
-    search.best = min(search.scores, key=lambda cell: search.scores[cell])
+    """The rate beyond the edge on which the best one lies; None when it lies inside, or nothing is beyond.
+
+    The best is the smallest of those within `PLATEAU` of the lowest error.
+    """
+    lowest = min(search.scores.values())
+    search.best = min(cell for cell, error in search.scores.items() if error <= lowest * (1 + PLATEAU))
     (step,) = search.best
     tried = [cell[0] for cell in search.scores]
     for edge, beyond in ((min(tried), step - 1), (max(tried), step + 1)):

@@ -15,7 +15,7 @@ from bfc_core.specs.baseline import (
     RecursiveFeatureMachine,
     TangentKernelRidge,
     TwoLayerNetwork,
-    steps_on,
+    fit_length,
 )
 from bfc_core.specs.data import SYNTHETIC, Hierarchical, RandomHierarchy
 from bfc_core.specs.model import (
@@ -290,7 +290,7 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     n = PICTURES if samples is None else 4000 if samples == "fresh" else int(samples)
     tests = int(getattr(spec.data, "test_samples", None) or PICTURES // 6)
     data_bytes = 8 * (n + tests) * dim
-    pointer, square, flops, parameters = "/spec/data/samples", 0, 0, 0
+    pointer, square, flops, parameters, started = "/spec/data/samples", 0, 0, 0, 0.1
     if isinstance(one, KernelRidge | TangentKernelRidge | RecursiveFeatureMachine):
         square = 8 * n * n + 8 * 512 * max(n, tests)
         iterations = 1 + getattr(one, "iterations", 0)
@@ -309,8 +309,10 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     elif isinstance(one, TwoLayerNetwork | MlpBaseline):
         depth = getattr(one, "depth", 1)
         parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
-        flops = (len(one.rates) + 1) * steps_on(one, n) * one.batch * 6 * parameters
-        square, pointer = 24 * one.batch * one.width * depth + 32 * parameters, "/spec/baseline/width"
+        steps, batch = fit_length(one, n - n // 5)
+        flops = (len(one.rates) + 1) * steps * batch * 6 * parameters
+        started += 3 * steps * STEP_SECONDS  # the rates together, one beyond them, and the last fit
+        square, pointer = 24 * batch * one.width * depth + 32 * parameters, "/spec/baseline/width"
     if data_bytes > square:
         pointer = "/spec/data/samples" if n >= tests else "/spec/data/test_samples"
     memory = PROCESS_BYTES + data_bytes + square
@@ -320,6 +322,6 @@ def _baseline(spec: BaselineSpec) -> Estimate:
         0,
         memory,
         memory - PROCESS_BYTES,
-        round(flops / SOLVER_FLOPS_PER_SECOND + 0.1, 3),
+        round(flops / SOLVER_FLOPS_PER_SECOND + started, 3),
         pointer,
     )

@@ -72,7 +72,8 @@ class StackOptimizer:
         beta1, beta2 = spec.betas
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        torch.sqrt(second, out=below)
+        # √v as 1/(1/√v): MKL's root takes five times as long for the zeros of what is frozen, thirty for denormals.
+        torch.rsqrt(second, out=below).reciprocal_()
         correction = (1 - beta2 ** (index + 1)) ** 0.5
         torch.addcmul(self._epsilons, below, self._slownesses, value=1 / correction, out=below)
         if spec.weight_decay:

@@ -10,9 +10,10 @@ from bfc_core.baselines import networks, problem
 from bfc_core.baselines.fitted import Fitted, run_baseline
 from bfc_core.baselines.problem import FRESH_SAMPLES, problem_of
 from bfc_core.baselines.recursive_feature_machine import gradient_metric, recursion
+from bfc_core.baselines.selection import Axis, Search
 from bfc_core.records import Progress, Result
 from bfc_core.registry import deed_of, has_deed
-from bfc_core.specs import BaselineSpec, TrainSpec, dump, words
+from bfc_core.specs import BaselineSpec, TrainSpec, baseline, dump, words
 from bfc_core.specs.baseline import LEARNERS
 from bfc_core.targets.base import Teacher
 from bfc_core.targets.samples import teacher_of, training_set
@@ -218,3 +219,29 @@ def test_a_network_that_breaks_on_all_samples_gives_way_to_the_next_smaller_rate
     errors = {row[0]: row[-1] for row in found.tables["grid"].rows}
     assert found.summary["validation_error"] == errors[smaller]
     assert found.summary["relative_test_error"] < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "samples", "expected"),
+    [
+        ("mlp", {}, 400, (1000, 32)), ("mlp", {}, 3200, (1000, 64)), ("mlp", {}, 40, (100, 32)),
+        ("mlp", {"batch": 64, "epochs": 10}, 400, (63, 64)), ("mlp", {"steps": 50}, 400, (50, 32)),
+        ("two_layer", {}, 1600, (1000, 64)), ("two_layer", {}, 3200, (2000, 128)), ("two_layer", {}, 30, (40, 30)),
+    ],
+)  # fmt: skip
+def test_few_samples_are_passed_over_a_bounded_number_of_times_in_small_batches(
+    kind: str, said: dict[str, int], samples: int, expected: tuple[int, int]
+) -> None:
+    one = spec(baseline={"kind": kind, **said}).baseline
+    assert isinstance(one, baseline.MlpBaseline | baseline.TwoLayerNetwork)
+    assert baseline.fit_length(one, samples) == expected
+
+
+def test_of_rates_that_do_as_well_the_smallest_is_taken() -> None:
+    search = Search([Axis("rate", (0.01, 0.03, 0.09))])
+    for step, error in enumerate([0.62, 0.502, 0.5]):
+        search.record((step,), 100, error, final=True)
+    assert networks._next(search) is None
+    assert search.chosen() == {"rate": 0.03}
+    search.record((2,), 100, 0.4, final=True)
+    assert networks._next(search) == (3,), "clearly better on the edge: the grid goes on"

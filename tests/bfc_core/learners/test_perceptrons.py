@@ -58,3 +58,23 @@ def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
     assert max(factors) == 1.0
     assert factors[0] < 0.05
     assert factors[-1] == pytest.approx(0.01)
+
+
+def test_a_step_is_adams_with_the_gradient_clipped_and_each_member_its_own_rate() -> None:
+    rates, shape = [0.1, 0.001], Shape((4, 8, 1))
+    networks = Perceptrons(shape, len(rates), seeded(), CPU)
+    leaves = [values.clone().requires_grad_() for values in networks.values]
+    adams = [torch.optim.Adam([leaf], rate, betas=(0.9, 0.99)) for leaf, rate in zip(leaves, rates, strict=True)]
+    for number in range(1, 21):
+        # Long gradients, short ones, and entries that never have any, as of a neuron that is dead.
+        drawn = draw(*networks.values.shape, seed=number) * (10 if number % 3 else 0.01)
+        drawn[:, ::5] = 0
+        networks.gradients.copy_(drawn)
+        networks.step(rates, number)
+        for leaf, adam, gradient in zip(leaves, adams, drawn, strict=True):
+            leaf.grad = gradient.clone()
+            torch.nn.utils.clip_grad_norm_([leaf], 1.0)
+            adam.step()
+    for values, leaf in zip(networks.values, leaves, strict=True):
+        torch.testing.assert_close(values, leaf.detach(), rtol=1e-4, atol=1e-6)
+    assert not torch.equal(networks.values[0], networks.values[1])
