@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.linalg import cython_lapack, get_lapack_funcs, lapack
+from scipy.linalg import cython_blas, cython_lapack, get_lapack_funcs, lapack
 from torch import Tensor
 
 PANEL = 64
@@ -33,13 +33,19 @@ def cholesky_(block: Tensor) -> bool:
 def cholesky_solved(block: Tensor, y: Tensor) -> Tensor:
     """(L Lᵀ)⁻¹ y (m, o), L the lower triangle of a block (m, m) as `cholesky_` leaves it.
 
-    Torch's own would copy a block of a larger array at each call.
+    Torch would copy a block of a larger array at each call; LAPACK's `potrs` takes seven times as long for one column.
     """
     found = y.mT.clone(memory_format=torch.contiguous_format)
-    rows, columns, leading = ctypes.c_int(len(block)), ctypes.c_int(len(found)), ctypes.c_int(block.stride(1))
-    info, by = ctypes.c_int(), ctypes.byref
-    potrs = _POTRS[block.dtype]
-    potrs(b"L", by(rows), by(columns), block.data_ptr(), by(leading), found.data_ptr(), by(rows), by(info))
+    rows, leading, step, by = (
+        ctypes.c_int(len(block)),
+        ctypes.c_int(block.stride(1)),
+        ctypes.c_int(1),
+        ctypes.byref,
+    )
+    trsv = _TRSV[block.dtype]
+    for column in found:
+        for transposed in (b"N", b"T"):
+            trsv(b"L", transposed, b"N", by(rows), block.data_ptr(), by(leading), column.data_ptr(), by(step))
     return found.mT
 
 
@@ -72,19 +78,20 @@ def ridges(k: Tensor, y: Tensor, added: Sequence[float]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(whole.transpose(1, 0, 2))).to(y)
 
 
-def _routine(name: str, arguments: int) -> Callable[..., None]:
-    """A routine of so many arguments, the first a letter, from where scipy publishes its LAPACK for compiled code.
+def _routine(capsule: object, letters: int, pointers: int) -> Callable[..., None]:
+    """A routine of so many letters and then pointers, from where scipy publishes its BLAS and LAPACK for compiled code.
 
     `scipy.linalg.lapack` has no argument for the leading dimension and would copy a block of a larger array.
     """
-    api, capsule = ctypes.pythonapi, cython_lapack.__pyx_capi__[name]
+    api = ctypes.pythonapi
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
     pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", api)
     )
-    kinds = (ctypes.c_char_p, *[ctypes.c_void_p] * (arguments - 1))
+    kinds = (*[ctypes.c_char_p] * letters, *[ctypes.c_void_p] * pointers)
     return ctypes.CFUNCTYPE(None, *kinds)(pointer_of(capsule, name_of(capsule)))
 
 
-_POTRF = {torch.float32: _routine("spotrf", 5), torch.float64: _routine("dpotrf", 5)}
-_POTRS = {torch.float32: _routine("spotrs", 8), torch.float64: _routine("dpotrs", 8)}
+_LETTERS = {torch.float32: "s", torch.float64: "d"}
+_POTRF = {kind: _routine(cython_lapack.__pyx_capi__[f"{one}potrf"], 1, 4) for kind, one in _LETTERS.items()}
+_TRSV = {kind: _routine(cython_blas.__pyx_capi__[f"{one}trsv"], 3, 5) for kind, one in _LETTERS.items()}

@@ -86,9 +86,10 @@ class Factors:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Θ (a, b) of rows x (a, Σ), y (b, Σ): Σ_l (δ_l·δ_l')(g_l·g_l')."""
-        found = x.new_zeros(len(x), len(y))
-        for delta, read in self._slices():
-            found.addcmul_(x[:, delta] @ y[:, delta].mT, x[:, read] @ y[:, read].mT)
+        (delta, read), *rest = self._slices()
+        found = torch.mm(x[:, delta], y[:, delta].mT).mul_(torch.mm(x[:, read], y[:, read].mT))
+        for delta, read in rest:
+            found.addcmul_(torch.mm(x[:, delta], y[:, delta].mT), torch.mm(x[:, read], y[:, read].mT))
         return found
 
     def weights(self, points: Tensor, coefficients: Tensor) -> Tensor:
