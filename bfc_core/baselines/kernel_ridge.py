@@ -73,7 +73,7 @@ class Scorer:
         """Relative validation error at hyper-parameters `values`; infinite where there is no fit."""
         square, (_, y) = self.square(values), self.problem.fit_part()
         mean = y.mean(0)
-        coefficients = square.solve(values["penalty"], y - mean)
+        coefficients = square.estimate(values["penalty"], y - mean)
         if coefficients is None:
             return float("inf")
         return float(self.problem.validation_error(square.others(coefficients) + mean))

@@ -49,6 +49,19 @@ def cholesky_solved(block: Tensor, y: Tensor) -> Tensor:
     return found.mT
 
 
+def symmetric_product(block: Tensor, diagonal: Tensor, v: Tensor) -> Tensor:
+    """S v (m,), S (m, m) symmetric with this diagonal (m,) and, above it, the triangle that `cholesky_` leaves."""
+    found = torch.empty_like(v)
+    rows, leading, step = ctypes.c_int(len(block)), ctypes.c_int(block.stride(1)), ctypes.c_int(1)
+    scalar, by = _SCALARS[block.dtype], ctypes.byref
+    one, none = scalar(1), scalar(0)
+    _SYMV[block.dtype](
+        b"U", by(rows), by(one), block.data_ptr(), by(leading), v.data_ptr(), by(step),
+        by(none), found.data_ptr(), by(step),
+    )  # fmt: skip
+    return found.addcmul_(diagonal - block.diagonal(), v)
+
+
 def ridges(k: Tensor, y: Tensor, added: Sequence[float]) -> Tensor:
     """(k + a·I)⁻¹ y (P, n, o) for every a of `added` (P,); NaN where that is not positive definite to rounding.
 
@@ -92,6 +105,11 @@ def _routine(capsule: object, letters: int, pointers: int) -> Callable[..., None
     return ctypes.CFUNCTYPE(None, *kinds)(pointer_of(capsule, name_of(capsule)))
 
 
+_SCALARS: dict[torch.dtype, type[ctypes.c_float | ctypes.c_double]] = {
+    torch.float32: ctypes.c_float,
+    torch.float64: ctypes.c_double,
+}
 _LETTERS = {torch.float32: "s", torch.float64: "d"}
 _POTRF = {kind: _routine(cython_lapack.__pyx_capi__[f"{one}potrf"], 1, 4) for kind, one in _LETTERS.items()}
 _TRSV = {kind: _routine(cython_blas.__pyx_capi__[f"{one}trsv"], 3, 5) for kind, one in _LETTERS.items()}
+_SYMV = {kind: _routine(cython_blas.__pyx_capi__[f"{one}symv"], 1, 9) for kind, one in _LETTERS.items()}

@@ -153,14 +153,14 @@ def descend(
 
 
 def moves(axes: int) -> list[Cell]:
-    """Steps to neighbouring cells: along each axis, the penalty first, then along the valley.
+    """Steps to neighbouring cells: along the penalty, then along each other axis, straight and along the valley.
 
-    A wider kernel needs a smaller penalty for the same fit, so that valleys run aslant in the grid.
+    A wider kernel needs a smaller penalty for the same fit, so that valleys run aslant in the grid. What has the same
+    kernel comes in turn.
     """
-    units = [tuple(int(i == j) for j in range(axes)) for i in range(axes)]
-    straight = [move for unit in reversed(units) for move in (unit, shifted((0,) * axes, unit, -1))]
-    aslant = [shifted(unit, units[-1], -1) for unit in units[:-1]]
-    return straight + [move for one in aslant for move in (one, shifted((0,) * axes, one, -1))]
+    *others, penalty = [tuple(int(i == j) for j in range(axes)) for i in range(axes)]
+    ahead = [[penalty], *([unit, shifted(unit, penalty, -1)] for unit in others)]
+    return [shifted((0,) * axes, move, way) for some in ahead for way in (1, -1) for move in some]
 
 
 def shifted(cell: Cell, move: Cell, times: int = 1) -> Cell:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bfc_core.baselines import kernels
 from bfc_core.baselines.lapack import cholesky_
-from bfc_core.baselines.ridge import Square, kernel_ridge, ridge_path
+from bfc_core.baselines.ridge import WORTH, Square, kernel_ridge, ridge_path
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -154,6 +154,39 @@ def test_the_leading_samples_are_solved_within_the_matrix_of_all(dtype: torch.dt
             square.others(found), FAMILY["rbf"](x[m:], x[:m]) @ found, rtol=close, atol=close
         )
     assert square.rows.data_ptr() == memory
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("ratio", [0.1, 10.0])
+def test_a_factor_serves_the_penalties_beside_its_own(dtype: torch.dtype, ratio: float) -> None:
+    x, y = draw(1000, 4).to(dtype), draw(800, 2, seed=1).to(dtype)
+    square = Square(FAMILY["laplace"], x)
+    for penalty in (1.0, 1e-2):
+        expected = square.solve(penalty * ratio, y)
+        factor = square.solve(penalty, y)
+        before = square.rows.clone()
+        found = square.estimate(penalty * ratio, y)
+        assert torch.equal(square.rows, before), "the factor was made anew"
+        assert (found - expected).norm() < 2e-4 * expected.norm()
+        assert (factor - expected).norm() > 1e-2 * expected.norm()
+
+
+def test_where_steps_do_not_end_the_penalty_is_factored() -> None:
+    x, y = draw(500, 3), draw(450, 1, seed=1)
+    square = Square(FAMILY["rbf"], x)
+    square.solve(1e-9, y)
+    torch.testing.assert_close(square.estimate(10.0, y), square.solve(10.0, y), rtol=0, atol=0)
+    assert square.solve(1.0, y) is not None
+    assert square.estimate(-2.0, y) is None
+
+
+@pytest.mark.parametrize(("outputs", "samples"), [(1, WORTH), (2, 2 * WORTH - 1)])
+def test_few_samples_are_factored_at_once(outputs: int, samples: int) -> None:
+    square, y = Square(FAMILY["laplace"], draw(samples, 3)), draw(samples, outputs, seed=1)
+    square.solve(1.0, y)
+    before = square.rows.clone()
+    square.estimate(0.1, y)
+    assert torch.equal(square.rows, before) == (samples >= WORTH * outputs)
 
 
 def test_a_factor_needs_columns() -> None:

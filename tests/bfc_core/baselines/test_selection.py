@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bfc_core.baselines.selection import BEYOND, Axis, Search, descend, grid_cells, most_regular
+from bfc_core.baselines.selection import BEYOND, Axis, Search, descend, grid_cells, most_regular, moves
 
 PENALTY = Axis("penalty", (1e-3, 1e-2, 1e-1))
 WIDTH = Axis("bandwidth", (0.5, 1.0, 2.0))
@@ -68,6 +68,11 @@ def test_a_valley_aslant_in_the_grid_is_followed() -> None:
 
     list(descend(found, (0, 6), 100, score))
     assert found.chosen() == pytest.approx({"bandwidth": 1e4, "penalty": 1e-4})
+
+
+def test_neighbours_of_one_kernel_are_scored_in_turn() -> None:
+    assert moves(1) == [(1,), (-1,)]
+    assert moves(2) == [(0, 1), (0, -1), (1, 0), (1, -1), (-1, 0), (-1, 1)]
 
 
 def test_noise_on_a_plateau_moves_nothing() -> None:
