@@ -37,6 +37,8 @@ CONVOLUTION_FLOPS_PER_SECOND = (
     5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
 )
 SOLVER_FLOPS_PER_SECOND = 4e10  # one CPU core on a baseline's products and factorisations, in float32
+KERNEL_FLOPS = 60  # as much as a distance, a root and an exponential take beside the product of two samples
+DRAWN_SECONDS = 0.04  # a baseline's target and samples
 STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
 # Bytes a coordinate at the peak, as measured with float32 and float64: inputs are drawn in float64 and kept beside their
 # squares; a target's statistics come from as many inputs as these.
@@ -245,9 +247,21 @@ def _width(spec: TrainSpec) -> str:
     return "/spec/model/" + next(name for name in ("width", "widths", "growth") if name in fields)
 
 
+def _tangent(one: TangentKernelRidge, dim: int) -> tuple[int, int]:
+    """Weights of a network in the tangent-kernel parametrisation, and the arithmetic of one entry of its kernel."""
+    if one.network == "mlp":
+        weights = dim * one.width + one.width**2 * (one.depth - 1) + one.width
+        return weights, 2 * (dim + 2 * one.width * one.depth)
+    expanded = one.width * (one.width + 1) // 2
+    weights = sum(one.width * (dim + level * expanded) + expanded for level in range(one.depth))
+    return weights, 2 * (dim + expanded * one.depth + one.width * one.depth * (one.depth + 1) // 2)
+
+
 def _largest_probe(spec: TrainSpec, dim: int) -> dict[str, int]:
     """What the probe on most inputs holds of them, by its pointer; nothing without probes."""
-    inputs = {f"/spec/probes/{i}/inputs": int(getattr(probe, "inputs", 0)) for i, probe in enumerate(spec.probes)}
+    inputs = {
+        f"/spec/probes/{i}/inputs": int(getattr(probe, "inputs", 0)) for i, probe in enumerate(spec.probes)
+    }
     most = max(inputs, key=lambda pointer: inputs[pointer], default="")
     return {most: inputs[most] * dim * DRAWN_BYTES} if inputs else {}
 
@@ -293,19 +307,32 @@ def _baseline(spec: BaselineSpec) -> Estimate:
     pointer, square, flops, parameters, started = "/spec/data/samples", 0, 0, 0, 0.1
     if isinstance(one, KernelRidge | TangentKernelRidge | RecursiveFeatureMachine):
         square = 8 * n * n + 8 * 512 * max(n, tests)
-        iterations = 1 + getattr(one, "iterations", 0)
-        # The grid is screened by eigendecompositions of a few samples; a descent from there takes some eight factorisations.
-        screened = 20 * min(n, SCREEN_SAMPLES) ** 3 * len(getattr(one, "bandwidths", (1,))) * iterations
-        flops = screened + (8 + iterations) * (n**3 // 5 + n * n * dim // 2) + 2 * n * tests * dim
+        kernels, recursions = len(getattr(one, "bandwidths", (1,))), getattr(one, "iterations", -1) + 1
+        # Each is reduced on a few samples. On the fitting part one bandwidth, or some four beside it, are factored, each of
+        # the recursions, and on all samples the best.
+        screened = 4 * min(n, SCREEN_SAMPLES) ** 3 * kernels * (1 + recursions)
+        factored = (5 if kernels > 1 else 2) + recursions
+        entry = 2 * dim + KERNEL_FLOPS
+        flops = screened + factored * (n**3 // 5 + entry * n * n // 2) + entry * n * tests
+        started = DRAWN_SECONDS
         if isinstance(one, TangentKernelRidge):
-            parameters = dim * one.width + one.width**2 * (one.depth - 1)
-            flops += 6 * parameters * (n + tests) + n * n * one.width * one.depth * 2
+            parameters, entry = _tangent(one, dim)
+            flops = screened + 2 * n**3 // 5 + entry * n * n // 2 + 6 * parameters * (n + tests)
     elif isinstance(one, RandomFeatures):
         # Solved in its dual form: the features, and one kernel matrix of the samples.
         square = 8 * (n * n + (n + 1024) * one.features)
         parameters = one.features
         pointer = "/spec/baseline/features" if one.features > n else "/spec/data/samples"
-        flops = n * one.features * (2 * dim + n) + 9 * n**3 // 5
+        few = (dim + 1) * (dim + 2) // 2
+        squares = one.activation == "quadratic" and 8 * few <= one.features
+        # Many squares of few inputs are as few numbers as their products.
+        flops = (
+            4 * few**2 * (n + tests + one.features)
+            if squares
+            else (n + tests) * one.features * (2 * dim + 40)
+        )
+        flops += n * n * (few if squares else one.features) + 2 * n**3 // 5
+        started = DRAWN_SECONDS
     elif isinstance(one, TwoLayerNetwork | MlpBaseline):
         depth = getattr(one, "depth", 1)
         parameters = dim * one.width + (depth - 1) * one.width**2 + one.width
