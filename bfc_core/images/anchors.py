@@ -8,6 +8,7 @@ which the store keeps once.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from bfc_core import records
 from bfc_core.records import Snapshot
 
 from .stage import Plan
-from .taps import tapped
 from .trainee import Trainee
 
 
@@ -40,13 +40,16 @@ def weight_snapshot(trainee: Trainee, plan: Plan, step: int, end: bool) -> Snaps
     return Snapshot(step, "weights", kept, meta)
 
 
-def feature_snapshot(trainee: Trainee, plan: Plan, step: int, end: bool, count: int) -> Snapshot:
-    """Features of the blocks that are present, on the first `count` test inputs."""
+def feature_snapshot(
+    trainee: Trainee, plan: Plan, step: int, end: bool, found: Mapping[int, Tensor]
+) -> Snapshot:
+    """What is kept of `found`: features (n, d) of the blocks that are present, on the first n test inputs."""
     test = trainee.data.test
-    anchors, labels = test.inputs[:count], test.labels[:count]
+    n = len(next(iter(found.values())))
+    anchors, labels = test.inputs[:n], test.labels[:n]
     tensors = {"labels": pack(labels)}
-    for block, features in tapped(trainee, anchors, plan.stage.present).items():
-        n, d = features.shape
+    for block, features in found.items():
+        d = features.shape[1]
         if d <= n:
             tensors[f"z{block}"] = pack(features)
         else:

@@ -16,7 +16,7 @@ from torch import Tensor
 from bfc_core import specs
 from bfc_core.measures.ridge import PENALTIES
 from bfc_core.probes.linear import linear_accuracies, linear_errors
-from bfc_core.probes.ridge import accuracies, relative_errors
+from bfc_core.probes.ridge import Spectrum, accuracies, relative_errors
 from bfc_core.probes.two_layer import two_layer_predictions
 from bfc_core.specs import probe as words
 from bfc_core.streams import stream
@@ -36,6 +36,8 @@ class ClassProbes:
         self.blocks = tuple(blocks)
         self._test = test
         self._train: dict[int, dict[int, Tensor]] = {}
+        #: of training features, by block and count: one serves the labels and their shuffled control
+        self._spectra: dict[tuple[int, int], Spectrum] = {}
 
     def linear(self, probe: words.Linear, initial: bool) -> Found:
         """The probe by block, at initialisation as `…_initial` too."""
@@ -99,9 +101,16 @@ class ClassProbes:
         z, y, split = self._joined(block, count, labels)
         if not torch.isfinite(z).all():
             return math.nan  # a network that ran away has no probe; its metric is left out
+        spectrum = self._spectra.get((block, count))
+        if streaming and spectrum is None:
+            spectrum = self._spectra[block, count] = Spectrum.of(z[:, :split])
         if self.trainee.data.classes:
-            return float(linear_accuracies(z, y, split, penalties, streaming=streaming)[0])
-        return float(linear_errors(z, y, split, penalties or PENALTIES, streaming=streaming)[0])
+            return float(
+                linear_accuracies(z, y, split, penalties, streaming=streaming, spectrum=spectrum)[0]
+            )
+        return float(
+            linear_errors(z, y, split, penalties or PENALTIES, streaming=streaming, spectrum=spectrum)[0]
+        )
 
     def _joined(self, block: int, count: int, labels: Tensor) -> tuple[Tensor, Tensor, int]:
         """Features (1, n, d) and labels (n, o) of training inputs, then of test inputs, and where these begin."""

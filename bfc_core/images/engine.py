@@ -173,7 +173,8 @@ class Run:
         if kept.weights is not None and (end or self.step % kept.weights.every == 0):
             yield weight_snapshot(self.trainee, plan, self.done, end)
         if kept.features is not None and (end or self.step % kept.features.every == 0):
-            yield feature_snapshot(self.trainee, plan, self.done, end, kept.features.inputs)
+            features = self.prober.anchors(plan, self.done, kept.features.inputs)
+            yield feature_snapshot(self.trainee, plan, self.done, end, features)
 
     def _between(self, plan: Plan, end: bool) -> Iterator[Record]:
         """What the clock asks for between two steps; a stage's end is always a checkpoint."""

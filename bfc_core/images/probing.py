@@ -22,7 +22,7 @@ from bfc_core.specs.vocabulary import unit_of
 from .class_probes import ClassProbes, Found
 from .pictures import Picture, paint
 from .stage import Plan
-from .taps import BATCH, Taps
+from .taps import Taps, tapped, whole_batches
 from .trainee import Trainee
 from .view import ImageView
 
@@ -39,6 +39,8 @@ class Prober:
         self.rows: list[list[Any]] = []
         #: the class probes of the newest stage end, with its step
         self._newest: tuple[int, ClassProbes] | None = None
+        #: features of the first test inputs by block at the newest reading, with its step
+        self._tested: tuple[int, dict[int, Tensor]] | None = None
         #: which test inputs were right at the newest reading, with its step
         self._right: tuple[int, Tensor] | None = None
 
@@ -71,8 +73,7 @@ class Prober:
     def _anew(self, plan: Plan) -> ClassProbes:
         """The class probes of the last stage's end, in a process that has not made them."""
         taps = self._taps(self.probes, plan.stage.present)
-        # The same batches as in the test pass, for the same bits.
-        self.trainee.scores(plan, self.trainee.data.test.inputs[: -(-taps.count // BATCH) * BATCH], taps)
+        self.trainee.scores(plan, self.trainee.data.test.inputs[: whole_batches(taps.count)], taps)
         return ClassProbes(self.trainee, plan.stage.present, taps.features())
 
     @property
@@ -101,10 +102,8 @@ class Prober:
         blocks = range(1, len(self.trainee.network.blocks) + 1) if initial else plan.stage.present
         taps = self._taps(due, blocks)
         yield from self.errors(plan, done, taps)
-        classes, view = (
-            ClassProbes(self.trainee, blocks, taps.features()),
-            ImageView(self.trainee, plan, step),
-        )
+        self._tested = (done, taps.features())
+        classes, view = ClassProbes(self.trainee, blocks, self._tested[1]), ImageView(self.trainee, plan, step)
         if end and not initial:
             self._newest = (done, classes)
         for probe in due:
@@ -133,6 +132,17 @@ class Prober:
         yield "test_error", None, self._error(scores, data.test.labels)
         held = self.trainee.scores(plan, data.validation.inputs)
         yield "validation_error", None, self._error(held, data.validation.labels)
+
+    def anchors(self, plan: Plan, done: int, count: int) -> dict[int, Tensor]:
+        """Block -> features of the first `count` test inputs after `done` steps, those of the test pass if it gave them."""
+        blocks, inputs = plan.stage.present, self.trainee.data.test.inputs
+        count = min(count, len(inputs))
+        if self._tested is not None and self._tested[0] == done:
+            known = self._tested[1]
+            if all(block in known and len(known[block]) >= count for block in blocks):
+                return {block: known[block][:count] for block in blocks}
+        found = tapped(self.trainee, inputs[: whole_batches(count)], blocks)
+        return {block: features[:count] for block, features in found.items()}
 
     def answers(self, plan: Plan, done: int) -> Tensor | None:
         """Which test inputs the network classifies rightly (n,) after `done` steps; None for real targets."""

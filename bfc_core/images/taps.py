@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDEST = 256
 #: Inputs of one forward pass outside training; a constant, since convolutions round by the batch's size.
-BATCH = 500
+BATCH = 512
 
 
 class Taps:
@@ -37,6 +37,11 @@ class Taps:
     def features(self) -> dict[int, Tensor]:
         """Block -> (n, d) float32."""
         return {block: torch.cat(rows) for block, rows in self._found.items()}
+
+
+def whole_batches(count: int) -> int:
+    """`count`, up to the end of its last batch: features of so many inputs have the bits that any longer pass gives."""
+    return -(-count // BATCH) * BATCH
 
 
 def tapped(trainee: Trainee, stored: Tensor, blocks: Sequence[int]) -> dict[int, Tensor]:

@@ -15,28 +15,47 @@ from bfc_core.measures.ridge import PENALTIES
 from bfc_core.probes import logistic
 from bfc_core.probes.base import Reading, View
 from bfc_core.probes.chosen import ROLE, chosen_layers
-from bfc_core.probes.ridge import accuracies, choose_ridge, fit_ridge, relative_errors
+from bfc_core.probes.ridge import Spectrum, accuracies, choose_ridge, fit_ridge, relative_errors
 from bfc_core.registry import deed
 from bfc_core.specs import probe as words
 
 
 def linear_errors(
-    z: Tensor, y: Tensor, split: int, penalties: Sequence[float] = PENALTIES, *, streaming: bool = False
+    z: Tensor,
+    y: Tensor,
+    split: int,
+    penalties: Sequence[float] = PENALTIES,
+    *,
+    streaming: bool = False,
+    spectrum: Spectrum | None = None,
 ) -> Tensor:
-    """Relative error (K,) of ridge probes of y (n, o) on z (K, n, m), fitted on the first `split` samples."""
-    fit = fit_ridge if streaming else choose_ridge
-    return relative_errors(fit(z[:, :split], y[:split], penalties).predict(z[:, split:]), y[split:])
+    """Relative error (K,) of ridge probes of y (n, o) on z (K, n, m), fitted on the first `split` samples.
+
+    `spectrum`: that of these, if known; streaming fits alone use it.
+    """
+    fitted, known = z[:, :split], y[:split]
+    probes = (
+        fit_ridge(fitted, known, penalties, spectrum) if streaming else choose_ridge(fitted, known, penalties)
+    )
+    return relative_errors(probes.predict(z[:, split:]), y[split:])
 
 
 def linear_accuracies(
-    z: Tensor, y: Tensor, split: int, penalties: Sequence[float] | None = None, *, streaming: bool = False
+    z: Tensor,
+    y: Tensor,
+    split: int,
+    penalties: Sequence[float] | None = None,
+    *,
+    streaming: bool = False,
+    spectrum: Spectrum | None = None,
 ) -> Tensor:
     """Accuracy (K,) of probes of classes y (n, c) on z (K, n, m), fitted on the first `split` samples.
 
-    Logistic, its penalty chosen on held-out samples; when streaming, ridge by generalised cross-validation.
+    Logistic, its penalty chosen on held-out samples; when streaming, ridge by generalised cross-validation, which takes
+    the fitted features' `spectrum` where it is known.
     """
     if streaming:
-        fitted = fit_ridge(z[:, :split], y[:split], penalties or PENALTIES)
+        fitted = fit_ridge(z[:, :split], y[:split], penalties or PENALTIES, spectrum)
         return accuracies(fitted.predict(z[:, split:]), y[split:])
     labels, classes, grid = y.argmax(1), y.shape[1], penalties or logistic.PENALTIES
     fits = [logistic.choose_logistic(one[:split], labels[:split], classes, grid) for one in z]
@@ -72,14 +91,16 @@ def _layer(
     classes, half = y.shape[1] > 1, len(y) // 2
     key = "linear_accuracy" if classes else "linear"
 
-    def value(z: Tensor, t: Tensor, split: int) -> Tensor:
+    def value(z: Tensor, t: Tensor, split: int, spectrum: Spectrum | None = None) -> Tensor:
         if classes:
-            return linear_accuracies(z, t, split, spec.penalties, streaming=spec.streaming)
-        return linear_errors(z, t, split, spec.penalties or PENALTIES, streaming=spec.streaming)
+            return linear_accuracies(z, t, split, spec.penalties, streaming=spec.streaming, spectrum=spectrum)
+        penalties = spec.penalties or PENALTIES
+        return linear_errors(z, t, split, penalties, streaming=spec.streaming, spectrum=spectrum)
 
-    yield Reading(key, value(now, y, half), layer)
+    known = Spectrum.of(now[:, :half]) if spec.streaming else None
+    yield Reading(key, value(now, y, half, known), layer)
     yield Reading(f"{key}_initial", value(initial, y, half), layer)
-    yield Reading(f"{key}_shuffled", value(now, wrong, half), layer)
+    yield Reading(f"{key}_shuffled", value(now, wrong, half, known), layer)
     for count in spec.curve:
         # The tested half is the same for every size; only the part fitted on shrinks.
         if count < half:

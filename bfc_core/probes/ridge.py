@@ -27,14 +27,36 @@ class RidgeProbes:
         return z.double() @ self.slope + self.intercept
 
 
-def fit_ridge(z: Tensor, y: Tensor, penalties: Sequence[float] = PENALTIES) -> RidgeProbes:
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """What a fit needs of the features alone: mean (K, 1, m), and eigenvalues (K, m) and vectors of their scatter."""
+
+    mean: Tensor
+    values: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor) -> Spectrum:
+        """Of z (K, n, m), in float64; eigenvalues below rounding are 0."""
+        z = z.double()
+        mean = z.mean(1, keepdim=True)
+        centred = z - mean
+        values, vectors = torch.linalg.eigh(centred.mT @ centred)
+        floor = values.shape[1] * torch.finfo(torch.float64).eps * values[:, -1:]
+        return cls(mean, torch.where(values > floor, values, torch.zeros_like(values)), vectors)
+
+
+def fit_ridge(
+    z: Tensor, y: Tensor, penalties: Sequence[float] = PENALTIES, spectrum: Spectrum | None = None
+) -> RidgeProbes:
     """Ridge of y (n, o) on z (K, n, m), each member's penalty by generalised cross-validation.
 
     Penalties are in units of the mean variance of a member's features; the intercept is free. From sums over
-    samples alone, so that `z` may come in batches of any size: the streaming probe is the same fit.
+    samples alone, so that `z` may come in batches of any size: the streaming probe is the same fit. `spectrum` is that
+    of z where it is known, as from a fit of other targets.
     """
     n = z.shape[1]
-    path = _Path.of(z, y, penalties)
+    path = _Path.of(z, y, penalties, spectrum)
     left = (path.total - path.explained).clamp_min(0)
     freedom = (path.values[:, None] * path.inverse).sum(2) + 1
     score = torch.where(freedom < n, left / (n - freedom).clamp_min(1e-9).square(), torch.inf)
@@ -69,21 +91,22 @@ class _Path:
     ridges: Tensor
 
     @classmethod
-    def of(cls, z: Tensor, y: Tensor, penalties: Sequence[float]) -> _Path:
-        z, y = z.double(), y.double()
-        z_mean, y_mean = z.mean(1, keepdim=True), y.mean(0, keepdim=True)
-        zc, yc = z - z_mean, y - y_mean
-        values, vectors = torch.linalg.eigh(zc.mT @ zc)
-        floor = values.shape[1] * torch.finfo(torch.float64).eps * values[:, -1:]
-        values = torch.where(values > floor, values, torch.zeros_like(values))
+    def of(
+        cls, z: Tensor, y: Tensor, penalties: Sequence[float], spectrum: Spectrum | None = None
+    ) -> _Path:
+        spectrum = spectrum or Spectrum.of(z)
+        values, vectors = spectrum.values, spectrum.vectors
+        y = y.double()
+        y_mean = y.mean(0, keepdim=True)
+        yc = y - y_mean
         ridges = torch.as_tensor(list(penalties), dtype=torch.float64, device=z.device) * values.mean(
             1, keepdim=True
         )
         total = values[:, None] + ridges[..., None]
         # Null directions carry nothing to predict with: their inverse is nought, not the penalty's.
         inverse = torch.where(values[:, None] > 0, 1 / total, torch.zeros_like(total))
-        projected = vectors.mT @ (zc.mT @ yc)
-        return cls(values, vectors, inverse, projected, z_mean, y_mean, yc.square().sum(), ridges)
+        projected = vectors.mT @ ((z.double() - spectrum.mean).mT @ yc)
+        return cls(values, vectors, inverse, projected, spectrum.mean, y_mean, yc.square().sum(), ridges)
 
     @property
     def explained(self) -> Tensor:

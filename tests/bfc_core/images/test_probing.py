@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bfc_core import measures, specs
+from bfc_core.images import taps, trainee
 from bfc_core.images.engine import train
 from bfc_core.images.taps import WIDEST, Taps, pooled
 from bfc_core.records import Metric, Snapshot
@@ -26,11 +27,11 @@ def test_pooled_features_are_means_over_a_grid_of_bounded_width() -> None:
 
 
 def test_taps_take_the_first_inputs_only() -> None:
-    taps = Taps([2], 5)
+    taken = Taps([2], 5)
     for start in (0, 4, 8):
-        taps.take(2, torch.arange(start, start + 4)[:, None].float(), start)
-        taps.take(1, torch.zeros(4, 1), start)
-    assert taps.features()[2][:, 0].tolist() == [0, 1, 2, 3, 4]
+        taken.take(2, torch.arange(start, start + 4)[:, None].float(), start)
+        taken.take(1, torch.zeros(4, 1), start)
+    assert taken.features()[2][:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_every_general_probe_reads_image_networks(tiny: Make, given: Given) -> None:
@@ -75,6 +76,23 @@ def test_feature_snapshots_keep_features_or_the_smaller_gram(tiny: Make, given: 
     assert features.shape == (40, 24)
     gram = measures.cka_of_grams(features @ features.T, other @ other.T)
     assert gram == pytest.approx(measures.cka(features, other), abs=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [32, 40])
+def test_features_of_the_test_pass_are_those_of_a_pass_of_their_own(
+    tiny: Make, given: Given, monkeypatch: pytest.MonkeyPatch, inputs: int
+) -> None:
+    for module in (taps, trainee):
+        monkeypatch.setattr(module, "BATCH", 32)
+    kept = {"weights": None, "features": {"every": 4, "inputs": inputs}}
+    probe = {"kind": "linear", "inputs": 100, "streaming": True}
+    shared = snapshots(tiny(snapshots=kept, probes=[probe]), given)
+    alone = snapshots(tiny(snapshots=kept), given)
+    assert [one.step for one in shared] == [0, 4, 6]
+    for a, b in zip(shared, alone, strict=True):
+        assert {name: one.data for name, one in a.tensors.items()} == {
+            name: one.data for name, one in b.tensors.items()
+        }
 
 
 def test_frozen_blocks_leave_equal_bytes_so_that_sharing_saves_two_thirds(tiny: Make, given: Given) -> None:

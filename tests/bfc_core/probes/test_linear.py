@@ -10,7 +10,7 @@ from bfc_core.measures import RidgeSums, Undefined
 from bfc_core.probes import logistic
 from bfc_core.probes.linear import linear_accuracies, linear_errors
 from bfc_core.probes.logistic import basis, choose_logistic, fit_logistic
-from bfc_core.probes.ridge import choose_ridge, fit_ridge, relative_errors
+from bfc_core.probes.ridge import Spectrum, choose_ridge, fit_ridge, relative_errors
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -31,6 +31,15 @@ def test_a_stack_s_ridge_is_the_torch_free_one() -> None:
         assert not isinstance(expected, Undefined)
         np.testing.assert_allclose(fitted.slope[i].numpy(), expected.slope, rtol=1e-8)
         np.testing.assert_allclose(fitted.predict(z)[i].numpy(), expected.predict(array), rtol=1e-8)
+
+
+def test_one_spectrum_of_the_features_serves_every_target() -> None:
+    z = draw(3, 120, 6) + 1
+    known = Spectrum.of(z)
+    for seed in (1, 2):
+        y = draw(120, 2, seed=seed)
+        one, other = fit_ridge(z, y, spectrum=known), fit_ridge(z, y)
+        torch.testing.assert_close(one.predict(z), other.predict(z), rtol=0, atol=0)
 
 
 def test_the_penalty_is_chosen_on_samples_that_the_fit_does_not_see() -> None:
