@@ -28,7 +28,7 @@ from bfc_core.specs.model import (
     Vgg,
     WideResnet,
 )
-from bfc_core.specs.resolution import last_level, layers, stages
+from bfc_core.specs.resolution import Stage, last_level, layers, stages
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
 PROCESS_BYTES = 400 * 2**20  # a process with torch loaded, before any data
@@ -136,16 +136,24 @@ def layer_parameters(spec: TrainSpec) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Arithmetic of one block of a convolutional network."""
+    """Arithmetic of one block of a convolutional network; it leaves `channels` × `side`², or a vector where side is 0."""
 
     parameters: int
     flops: int
     activations: int
+    channels: int
+    side: int
 
 
-def _convolution(fan: int, channels: int, kernel: int, side: int, times: int = 1) -> Block:
-    weights = fan * channels * kernel**2 + (times - 1) * channels**2 * kernel**2
-    return Block(weights + 2 * times * channels, 2 * weights * side**2, times * channels * side**2)
+def _convolution(
+    fan: int, channels: int, kernel: int, side: int, times: int = 1, bridge: int = 0, pooled: bool = False
+) -> Block:
+    """So many convolutions on maps of one side, a 1×1 one of `bridge` weights beside them, then perhaps a pooling by 2."""
+    weights = fan * channels * kernel**2 + (times - 1) * channels**2 * kernel**2 + bridge
+    left = side // 2 if pooled else side
+    return Block(
+        weights + 2 * times * channels, 2 * weights * side**2, times * channels * side**2, channels, left
+    )
 
 
 def convolutions(model: Any) -> list[Block]:
@@ -158,8 +166,10 @@ def convolutions(model: Any) -> list[Block]:
         found = [_convolution(3, fan, kernel, side)]
         for group, (count, width) in enumerate(zip(groups, widths, strict=True)):
             side = max(1, side // (2 if group else 1))
-            for _ in range(count):
-                found.append(_convolution(fan, width, 3, side, times=2))
+            for place in range(count):
+                changes = isinstance(model, WideResnet) and (fan != width or (group > 0 and place == 0))
+                bridge = fan * width if changes else 0
+                found.append(_convolution(fan, width, 3, side, times=2, bridge=bridge))
                 fan = width
         return found
     if isinstance(model, Vgg):
@@ -169,28 +179,49 @@ def convolutions(model: Any) -> list[Block]:
         found, fan = [], 3
         for group, count in enumerate(plan):
             width = model.width * min(8, 2**group)
-            for _ in range(count):
-                found.append(_convolution(fan, width, 3, 32 >> group))
+            for place in range(count):
+                found.append(_convolution(fan, width, 3, 32 >> group, pooled=place == count - 1))
                 fan = width
         return found
     if isinstance(model, Densenet):
         found, fan = [_convolution(3, 2 * model.growth, 3, 32)], 2 * model.growth
         for group, count in enumerate(model.groups):
-            for _ in range(count):
-                found.append(_convolution(fan, model.growth, 3, 32 >> group))
+            side = 32 >> group
+            for place in range(count):
+                before = Block(0, 0, 0, fan, side)
+                if group and place == 0:
+                    before, fan = _convolution(fan, fan // 2, 1, 2 * side), fan // 2
+                one = _convolution(fan, model.growth, 3, side)
                 fan += model.growth
+                parameters, flops = before.parameters + one.parameters, before.flops + one.flops
+                found.append(Block(parameters, flops, before.activations + one.activations, fan, side))
         return found
     assert isinstance(model, Alexnet)
     w = model.width
-    shapes = (
-        (3, w, 5, 16),
-        (w, 3 * w, 5, 8),
-        (3 * w, 6 * w, 3, 4),
-        (6 * w, 4 * w, 3, 4),
-        (4 * w, 4 * w, 3, 4),
-    )
-    dense = [Block(i * o + o, 2 * i * o, o) for i, o in ((16 * w, 16 * w), (16 * w, 16 * w))]
-    return [_convolution(*shape) for shape in shapes] + dense
+    dense = [Block(i * o + o, 2 * i * o, o, o, 0) for i, o in ((64 * w, 16 * w), (16 * w, 16 * w))]
+    return [
+        _convolution(3, w, 5, 32, pooled=True),
+        _convolution(w, 3 * w, 5, 16, pooled=True),
+        _convolution(3 * w, 6 * w, 3, 8),
+        _convolution(6 * w, 4 * w, 3, 8),
+        _convolution(4 * w, 4 * w, 3, 8, pooled=True),
+        *dense,
+    ]
+
+
+def head_flops(block: Block, kind: str, outputs: int) -> int:
+    """Forward arithmetic of a head on what `block` leaves: two 3×3 convolutions (or dense maps) if convolutional."""
+    body = 2 * (9 * block.side**2 if block.side else 1) * block.channels**2 if kind == "convolutional" else 0
+    return 2 * (body + block.channels * outputs)
+
+
+def _heads(spec: TrainSpec, stage: Stage, blocks: dict[int, Block]) -> int:
+    """Forward arithmetic of a stage's heads: on its last block, or on every one where gradients do not pass."""
+    outputs, last = {"cifar100": 100}.get(spec.data.kind, 10), max(blocks)
+    read = (max(stage.present),) if stage.backward == "full" else stage.present
+    auxiliary = str(getattr(spec.model, "auxiliary", "linear"))
+    kinds = {block: stage.head or ("linear" if block == last else auxiliary) for block in read}
+    return sum(head_flops(blocks[block], kind, outputs) for block, kind in kinds.items())
 
 
 def _train(spec: TrainSpec) -> Estimate:
@@ -207,8 +238,12 @@ def _train(spec: TrainSpec) -> Estimate:
     steps = 0
     for stage in stages(spec):
         forward = sum(products[layer] for layer in stage.present)
-        trained = sum(products[layer] for layer in stage.train)
-        flops += stage.steps * stage.batch * (forward + 2 * trained)
+        # What trains takes three passes; what stands above it and lets gradients through, two.
+        passing = [one for one in stage.present if one > min(stage.train, default=max(stage.present) + 1)]
+        through = set(passing if stage.backward == "full" else ()) - set(stage.train)
+        backward = sum((2 if layer in stage.train else 1) * products[layer] for layer in {*stage.train, *through})
+        heads = 3 * _heads(spec, stage, costs) if convolutional else 0
+        flops += stage.steps * stage.batch * (forward + backward + heads)
         steps += stage.steps
     parameters = sum(weights.values())
     samples = getattr(spec.data, "samples", None)

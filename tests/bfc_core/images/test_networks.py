@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
 
 from bfc_core import specs
 from bfc_core.images import networks
+from bfc_core.images.data import prepare
+from bfc_core.images.datasets import Arrays
 from bfc_core.images.recipes import FAST
+from bfc_core.images.stage import plans
+from bfc_core.images.trainee import Trainee
 from bfc_core.specs import model as words
+from bfc_core.specs.costs import convolutions
 from bfc_core.streams import stream
 
 SHAPE = (3, 32, 32)
@@ -85,6 +93,39 @@ def test_dirac_convolutions_pass_their_input_on() -> None:
 def test_flops_are_two_a_multiplication() -> None:
     stem = networks.build(words.WideResnet(), SHAPE).blocks[0]
     assert networks.forward_flops(stem, SHAPE) == 2 * (3 * 5 * 5) * 16 * 16 * 16
+
+
+SCHEDULES = [
+    {"kind": "layerwise"},
+    {"kind": "window", "train_up_to": 3, "free": 2},
+    {"kind": "upper_frozen"},
+    {"kind": "stages", "stages": [{"present": [1, 2, 3], "train": [1, 2, 3], "backward": "local"}]},
+    {"kind": "stages", "stages": [{"present": [1, 2, 3], "train": [2], "head": "convolutional"}]},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1], ids=lambda one: one.kind)
+def test_the_arithmetic_of_a_spec_is_what_a_run_counts(kind: specs.ModelSpec) -> None:
+    pixels, labels = np.zeros((40, 32, 32, 3), np.uint8), np.arange(40) % 10
+    arrays = Arrays(pixels, labels, tuple("abcdefghij"), pixels, labels)
+    trainee = None
+    for auxiliary, schedule in product(("convolutional", "linear"), SCHEDULES):
+        data = {"kind": "cifar10", "dataset": "ds_0123456789abcdef", "samples": 40, "test_samples": 40}
+        model = {**specs.dump(kind), "auxiliary": auxiliary}
+        body = {"data": data, "model": model, "schedule": schedule, "budget": {"steps": 1, "batch": 1}, "probes": []}
+        spec = specs.TrainSpec.model_validate(body)
+        if trainee is None:
+            prepared = prepare(spec.data, arrays, 0, torch.device("cpu"))  # type: ignore[arg-type]
+            trainee = Trainee(spec, prepared, torch.float32, "float32")
+        counted = sum(plan.stage.steps * trainee.step_flops(plan) for plan in plans(spec))
+        assert specs.estimate(spec).flops == counted, (auxiliary, schedule)
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1], ids=lambda one: one.kind)
+def test_the_parameters_of_a_spec_are_those_of_its_blocks(kind: specs.ModelSpec) -> None:
+    blocks = networks.build(kind, SHAPE).blocks
+    exact = sum(p.numel() for block in blocks for p in block.parameters())
+    assert sum(block.parameters for block in convolutions(kind)) == pytest.approx(exact, rel=0.05)
 
 
 def test_pictures_that_do_not_fit_are_refused() -> None:
