@@ -32,14 +32,14 @@ from bfc_core.specs.resolution import Stage, last_level, layers, stages
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
 PROCESS_BYTES = 400 * 2**20  # a process with torch loaded, before any data
-FLOPS_PER_SECOND = 4e9  # one CPU core on matrices of these sizes
+FLOPS_PER_SECOND = 2.5e10  # one CPU core on matrices of these sizes
 CONVOLUTION_FLOPS_PER_SECOND = (
     5e10  # one CPU core on batches of pictures, as measured by bench/images_speed.py
 )
 SOLVER_FLOPS_PER_SECOND = 4e10  # one CPU core on a baseline's products and factorisations, in float32
 KERNEL_FLOPS = 60  # as much as a distance, a root and an exponential take beside the product of two samples
 DRAWN_SECONDS = 0.04  # a baseline's target and samples
-STEP_SECONDS = 1e-4  # what a step costs beside its arithmetic
+STEP_SECONDS = 1.2e-4  # what a step costs beside its arithmetic, once for all members of a pack
 # Bytes a coordinate at the peak, as measured with float32 and float64: inputs are drawn in float64 and kept beside their
 # squares; a target's statistics come from as many inputs as these.
 DRAWN_BYTES, STATISTICS_BYTES, STATISTICS = 48, 26, 40_000
@@ -52,7 +52,10 @@ PIXELS = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Expected cost of one job; `largest` points to the field that memory hangs on most."""
+    """Expected cost of one job; `largest` points to the field that memory hangs on most.
+
+    `shared_seconds` are those of `seconds` that members of one pack spend together.
+    """
 
     parameters: int
     flops: int
@@ -61,9 +64,12 @@ class Estimate:
     device_memory_bytes: int
     seconds: float
     largest: str = "/spec"
+    shared_seconds: float = 0.0
 
     def json(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """What callers are told."""
+        names = (field.name for field in fields(self) if field.name != "shared_seconds")
+        return {name: getattr(self, name) for name in names}
 
 
 def estimate(spec: TrainSpec | BaselineSpec | ProbeSpec) -> Estimate:
@@ -78,7 +84,7 @@ def estimate(spec: TrainSpec | BaselineSpec | ProbeSpec) -> Estimate:
 
 
 def combined(estimates: Iterable[Estimate], packs: Iterable[str | None] = ()) -> Estimate:
-    """Members together: sums, but memory is that of the process that needs most.
+    """Members together: sums, but memory is that of the process that needs most, and a pack's steps are taken together.
 
     `packs` names the pack of each member that shares its process with others; None, or too few: it has its own.
     """
@@ -96,9 +102,15 @@ def combined(estimates: Iterable[Estimate], packs: Iterable[str | None] = ()) ->
         snapshot_bytes=sum(one.snapshot_bytes for one in found),
         memory_bytes=memory_bytes,
         device_memory_bytes=device_memory_bytes,
-        seconds=round(sum(one.seconds for one in found), 3),
+        seconds=round(sum(_seconds(process) for process in processes.values()), 3),
         largest=max(widest, key=lambda one: one.memory_bytes).largest,
     )
+
+
+def _seconds(pack: Sequence[Estimate]) -> float:
+    """Of members that share a process: what each computes, and the longest one's steps."""
+    own = sum(one.seconds - one.shared_seconds for one in pack)
+    return own + max(one.shared_seconds for one in pack)
 
 
 def together(pack: Sequence[Estimate]) -> tuple[int, int]:
@@ -272,8 +284,9 @@ def _train(spec: TrainSpec) -> Estimate:
     largest = max(parts, key=lambda pointer: parts[pointer])
     kept = _snapshot_bytes(spec, parameters, steps, item)
     speed = CONVOLUTION_FLOPS_PER_SECOND if convolutional else FLOPS_PER_SECOND
-    seconds = flops / speed + steps * STEP_SECONDS
-    return Estimate(parameters, flops, kept, memory, memory - PROCESS_BYTES, round(seconds, 3), largest)
+    stepping = steps * STEP_SECONDS
+    seconds, shared = round(flops / speed + stepping, 3), 0.0 if convolutional else round(stepping, 3)
+    return Estimate(parameters, flops, kept, memory, memory - PROCESS_BYTES, seconds, largest, shared)
 
 
 def _width(spec: TrainSpec) -> str:

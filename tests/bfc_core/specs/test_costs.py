@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bfc_core import specs
+from bfc_core import specs, studies
 from bfc_core.specs.baseline import LEARNERS
 
 MEGABYTE = 10**6
@@ -48,7 +48,32 @@ def test_a_packs_memory_is_one_process_and_all_its_members_parts() -> None:
     assert specs.combined([one] * 3).memory_bytes == one.memory_bytes, "three processes, one after another"
     packed = specs.combined([one] * 3, ["p", None, "p"])
     assert (packed.memory_bytes, packed.device_memory_bytes) == (one.memory_bytes + own, 2 * own)
-    assert packed.seconds == specs.combined([one] * 3).seconds
+    alone, apart = specs.combined([one] * 3), 2 * one.shared_seconds
+    assert one.shared_seconds > 0
+    assert packed.seconds == pytest.approx(alone.seconds - apart / 2), "two of three take their steps together"
+    assert "shared_seconds" not in packed.json()
+
+
+# CPU-seconds of one training with float32 on one core, read as it ends.
+TRAININGS: list[tuple[dict[str, Any], float]] = [
+    ({}, 0.35),
+    ({"data": {"input_dim": 30, "width": 6, "samples": 10_000}, "model": {"width": 12},
+      "budget": {"steps": 4000, "batch": 256}}, 1.1),
+    ({"data": {"kind": "parity", "degree": 3}, "model": {"kind": "mlp"}}, 7.2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "seconds"), TRAININGS)
+def test_the_time_of_a_training_is_estimated_within_a_factor_of_two(spec: dict[str, Any], seconds: float) -> None:
+    found = specs.estimate(specs.TrainSpec.model_validate(spec)).seconds
+    assert seconds / 2 <= found <= 2 * seconds
+
+
+def test_the_time_of_the_quick_study_is_estimated_within_a_factor_of_two() -> None:
+    """Nine seeds on both read-outs, every arm and window: 32 CPU-seconds."""
+    members = list(studies.members(specs.CorrectionSpec(baselines=None)))
+    found = specs.combined([specs.estimate(one.spec) for one in members], [one.pack for one in members])
+    assert 16 <= found.seconds <= 64
 
 
 # CPU-seconds of one fit of the quick target on x in float32, on one core at 90 GFLOP/s of products.
