@@ -138,9 +138,6 @@ def pairs(network: TappedMlp | TappedDensenet, params: Params, x: Tensor) -> lis
 
 
 def _map(w: Tensor, parts: Parts, tap: Tap) -> Tensor:
-    """W g/√fan-in, shown to the tap."""
-    z, scale = parts[0].new_zeros(()), 1 / math.sqrt(w.shape[1])
-    columns = torch.split(w, [part.shape[1] for part in parts], dim=1)
-    for i, (part, block) in enumerate(zip(parts, columns, strict=True)):
-        z = torch.addmm(z, part, block.mT, beta=min(i, 1), alpha=scale)
-    return tap(z, parts)
+    """W g/√fan-in, shown to the tap; the narrower of g and the result is divided."""
+    g, scale = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1), 1 / math.sqrt(w.shape[1])
+    return tap((g * scale) @ w.mT if w.shape[1] <= w.shape[0] else (g @ w.mT) * scale, parts)
