@@ -15,6 +15,9 @@ from bfc_core.registry import deed
 from bfc_core.specs import baseline as words
 from bfc_core.specs.baseline import SCREEN_SAMPLES
 
+FINE = 1e-3
+"""Relative error below which what an estimate leaves out would show in it."""
+
 
 @deed(words.KernelRidge)
 def fit_kernel_ridge(spec: words.KernelRidge, problem: Problem) -> Fit:
@@ -72,11 +75,15 @@ class Scorer:
     def error(self, values: dict[str, float]) -> float:
         """Relative validation error at hyper-parameters `values`; infinite where there is no fit."""
         square, (_, y) = self.square(values), self.problem.fit_part()
-        mean = y.mean(0)
-        coefficients = square.estimate(values["penalty"], y - mean)
-        if coefficients is None:
-            return float("inf")
-        return float(self.problem.validation_error(square.others(coefficients) + mean))
+        mean, error = y.mean(0), float("inf")
+        for solved in (square.estimate, square.solve):
+            coefficients = solved(values["penalty"], y - mean)
+            if coefficients is None:
+                return float("inf")
+            error = float(self.problem.validation_error(square.others(coefficients) + mean))
+            if not error < FINE:
+                break
+        return error
 
     def screened(self, values: dict[str, float], penalties: Sequence[float]) -> list[float]:
         """Relative validation errors of all penalties, fitted on the first `SCREEN_SAMPLES`; NaN where there is no fit."""

@@ -38,29 +38,31 @@ def fit_random_features(spec: words.RandomFeatures, problem: Problem) -> Fit:
     w, b = (w * (scale / math.sqrt(d))).to(problem.x), (b * scale).to(problem.x)
     mapped = features_of(w, b, spec.activation)
     penalty = Axis("penalty", tuple(sorted(spec.penalties)))
-    inner = replace(problem, x=mapped(problem.x))
+    inner = replace(problem, x=mapped(problem.x, None))
     fitted = yield from select_and_refit(lambda _: Linear(), [penalty], inner)
     if fitted is None:
         return None
 
     def predict(x: Tensor) -> Tensor:
-        return torch.cat([fitted.predict(mapped(part)) for part in torch.split(x, CHUNK)])
+        # One array for all parts: a new one each time is cleared by the system as often as it is filled.
+        held = x.new_empty(CHUNK, inner.x.shape[1])
+        return torch.cat([fitted.predict(mapped(part, held[: len(part)])) for part in torch.split(x, CHUNK)])
 
     return Fitted(predict, fitted.validation_error, fitted.grid_edge, fitted.chosen, fitted.grid)
 
 
-def features_of(w: Tensor, b: Tensor, activation: str) -> Callable[[Tensor], Tensor]:
-    """x (n, d) -> φ(x w + b) (n, F) for w (d, F), b (F,); φ is ReLU or the square.
+def features_of(w: Tensor, b: Tensor, activation: str) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """x (n, d) -> φ(x w + b) (n, F) for w (d, F), b (F,), into an array if given; φ is ReLU or the square.
 
     Many squares of few inputs are given as D numbers with the same products between any two samples.
     """
     d, many = w.shape
     if activation == "relu":
-        return lambda x: torch.addmm(b, x, w).clamp_min_(0)
+        return lambda x, out: torch.addmm(b, x, w, out=out).clamp_min_(0)
     if WORTH * (d + 1) * (d + 2) // 2 > many:
-        return lambda x: torch.addmm(b, x, w).square_()
+        return lambda x, out: torch.addmm(b, x, w, out=out).square_()
     root = root_of_squares(w, b)
-    return lambda x: products(torch.cat([x, x.new_ones(len(x), 1)], dim=1)) @ root
+    return lambda x, out: torch.mm(products(torch.cat([x, x.new_ones(len(x), 1)], dim=1)), root, out=out)
 
 
 def root_of_squares(w: Tensor, b: Tensor) -> Tensor:
