@@ -1,4 +1,4 @@
-"""Laws of linear probes: ridge over a stack, logistic over penalties."""
+"""Laws of linear probes; those of logistic ones alone are in `test_logistic.py`."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bfc_core.measures import RidgeSums, Undefined
-from bfc_core.probes import logistic
 from bfc_core.probes.linear import linear_accuracies, linear_errors
-from bfc_core.probes.logistic import basis, choose_logistic, fit_logistic
 from bfc_core.probes.ridge import Spectrum, choose_ridge, fit_ridge, relative_errors
 
 
@@ -70,39 +68,6 @@ def test_relative_error_is_one_for_the_mean() -> None:
     assert relative_errors(y.mean(0).expand(1, 500, 2), y).item() == pytest.approx(1)
 
 
-def optimum(x: torch.Tensor, labels: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Probabilities (n, c) of the penalised multinomial fit, by L-BFGS to convergence."""
-    w, b = torch.zeros(6, 4).double().requires_grad_(), torch.zeros(4).double().requires_grad_()
-    optimiser = torch.optim.LBFGS([w, b], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(x @ w + b, labels) + 0.5 * penalty * w.square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return (x @ w + b).detach().softmax(1)
-
-
-@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
-def test_logistic_probes_reach_the_optimum_of_every_penalty(penalty: float) -> None:
-    z, labels = classes(spread=2)
-    standard = (z - z.mean(0)) / z.std(0, correction=0)
-    found = fit_logistic(z, labels, 4, [penalty, 1.0]).logits(z)[0].softmax(1)
-    assert (optimum(standard, labels, penalty) - found).abs().max() < 0.01
-
-
-def test_logistic_probes_do_not_see_scale_or_dead_and_doubled_features() -> None:
-    z, labels = classes()
-    odd = torch.cat([z * torch.tensor([1e-4, 1, 1, 1e3, 1, 1]) + 7, torch.ones(len(z), 1), z[:, :1]], dim=1)
-    assert basis(odd).turn.shape == (8, 6)
-    plain, other = (
-        choose_logistic(x[:600], labels[:600], 4).accuracy(x[600:], labels[600:]) for x in (z, odd)
-    )
-    assert other == pytest.approx(plain, abs=0.01)
-
-
 def test_shuffled_labels_are_found_by_chance_only() -> None:
     z, labels = classes(4000)
     order = torch.randperm(4000, generator=torch.Generator().manual_seed(1))
@@ -112,18 +77,3 @@ def test_shuffled_labels_are_found_by_chance_only() -> None:
         assert linear_accuracies(z[None], y[order], 2000, streaming=streaming).item() == pytest.approx(
             0.25, abs=0.04
         )
-
-
-def test_a_layer_that_is_dead_predicts_the_commonest_class() -> None:
-    labels = (torch.arange(400) % 10 == 0).long()
-    chosen = choose_logistic(torch.zeros(400, 3).double(), labels, 2)
-    assert chosen.accuracy(torch.zeros(400, 3).double(), labels) == pytest.approx(0.9)
-
-
-def test_the_gradient_at_weights_zero_is_known_without_a_look() -> None:
-    z, labels = classes()
-    turned = basis(z)
-    path, first = logistic._path(turned, z - turned.mean, labels, 4, torch.tensor([0.1, 1.0]).to(z), None)
-    value, gradient = path.losses(first)
-    assert torch.allclose(path.value, value)
-    assert torch.allclose(path.gradient, gradient * path.scale, atol=1e-6)
