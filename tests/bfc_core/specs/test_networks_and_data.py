@@ -37,3 +37,21 @@ def test_what_a_refusal_says_is_accepted_is_and_nothing_else(data: str) -> None:
         named = {one for one in MODELS if re.search(rf"\b{one}\b", says[1])}
         named |= networks if "convolutional network" in says[1] else set()
         assert named == accepted, told[model]
+
+
+@pytest.mark.parametrize(
+    ("model", "clip"),
+    [
+        ({"kind": "wide_resnet"}, None),
+        ({"kind": "wide_resnet", "activation": "quadratic"}, 1.0),
+        ({"kind": "resnet", "activation": "quadratic"}, 0.3),
+        ({"kind": "resnet"}, None),
+    ],
+)
+def test_networks_of_squares_are_clipped_where_nothing_is_said_of_the_optimiser(
+    model: dict[str, Any], clip: float | None
+) -> None:
+    body: dict[str, Any] = {"data": {"kind": "cifar10", "dataset": "ds_0123456789abcdef"}, "model": model}
+    assert specs.TrainSpec.model_validate(body).optimizer.clip == clip
+    said = {"kind": "sgd", "rate": 0.1, "clip": 5.0}
+    assert specs.TrainSpec.model_validate({**body, "optimizer": said}).optimizer.clip == 5.0
