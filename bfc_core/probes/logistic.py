@@ -19,6 +19,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from bfc_core.probes.ridge import scatter
+
 PENALTIES = tuple(10.0**e for e in range(-5, 1))
 """λ of the mean cross-entropy plus ½ λ |w|², features standardised."""
 STEPS = 60
@@ -56,21 +58,13 @@ def basis(z: Tensor) -> Basis:
 
 
 def _basis(mean: Tensor, centred: Tensor) -> Basis:
-    covariance = _squared(centred) / len(centred)
+    covariance = scatter(centred) / len(centred)
     deviation = covariance.diagonal().sqrt()
     varies = deviation > 1e-6 * deviation.max()
     scale = torch.where(varies, 1 / deviation, torch.zeros_like(deviation))
     values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
     kept = values > 1e-6 * values[-1]
     return Basis(mean, scale[:, None] * vectors[:, kept], values[kept])
-
-
-def _squared(z: Tensor) -> Tensor:
-    """Z'Z of z (n, d); numpy knows that the product is symmetric and computes half of it, torch does not."""
-    if z.device.type != "cpu":
-        return z.mT @ z
-    array = z.numpy()
-    return torch.from_numpy(array.T @ array)
 
 
 @dataclass(frozen=True, slots=True)

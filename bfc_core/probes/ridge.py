@@ -27,6 +27,14 @@ class RidgeProbes:
         return z.double() @ self.slope + self.intercept
 
 
+def scatter(z: Tensor) -> Tensor:
+    """Z'Z (d, d) of z (n, d); numpy knows that the product is symmetric and computes half of it, torch does not."""
+    if z.device.type != "cpu":
+        return z.mT @ z
+    array = z.detach().numpy()
+    return torch.from_numpy(array.T @ array)
+
+
 @dataclass(frozen=True, slots=True)
 class Spectrum:
     """What a fit needs of the features alone: mean (K, 1, m), and eigenvalues (K, m) and vectors of their scatter."""
@@ -41,7 +49,7 @@ class Spectrum:
         z = z.double()
         mean = z.mean(1, keepdim=True)
         centred = z - mean
-        values, vectors = torch.linalg.eigh(centred.mT @ centred)
+        values, vectors = torch.linalg.eigh(torch.stack([scatter(one) for one in centred]))
         floor = values.shape[1] * torch.finfo(torch.float64).eps * values[:, -1:]
         return cls(mean, torch.where(values > floor, values, torch.zeros_like(values)), vectors)
 
