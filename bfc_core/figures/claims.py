@@ -8,7 +8,7 @@ from bfc_core.figures.book import figure
 from bfc_core.figures.data import Row, Study
 from bfc_core.figures.parts import Spec, nothing, page
 from bfc_core.figures.theme import Theme
-from bfc_core.studies.claims import PHRASES
+from bfc_core.studies.claims import phrase_of
 
 TITLE = "Claims"
 WORDS = {"supported": "supported", "not_supported": "not supported", "underpowered": "underpowered"}
@@ -42,7 +42,7 @@ def _rows(claim: dict[str, Any]) -> list[Row]:
     where = f" ({', '.join(place)})" if place else ""
     found = []
     for part in claim["components"]:
-        phrase = PHRASES.get(part["name"], part["name"]).rstrip(",")
+        phrase = phrase_of(part["name"], part["unit"]).rstrip(",")
         most = ", at most" if part["direction"] == "at_most" else ""
         low, high = part["interval"]
         found.append({

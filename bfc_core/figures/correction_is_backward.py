@@ -40,10 +40,11 @@ ARMS = {
     "cyclic": "then one at a time, in cycles",
     "longer": "layerwise, twice as long",
     "layerwise": "layerwise",
+    "layerwise_convolutional": "layerwise, convolutional heads",
 }
 FORKED = ("layerwise_then_joint", "detached", "upper_frozen", "cyclic")
 FLOOR = 1e-8
-REL = "relative test error"
+ERRORS = ("relative test error", "test error")
 
 
 @figure("correction_is_backward", TITLE, "correction")
@@ -84,7 +85,7 @@ def _named(row: Row) -> Row:
 
 def _ticks(points: list[Row], panel: str) -> list[float]:
     """The decades of all panels of feature errors, or of those of test errors."""
-    alike = [row for row in points if (row["panel"] == REL) == (panel == REL)]
+    alike = [row for row in points if (row["panel"] in ERRORS) == (panel in ERRORS)]
     return decades((row["value"] for row in alike), FLOOR, 1.0)
 
 
@@ -94,24 +95,24 @@ def _points(study: Study) -> list[Row]:
     What an arm shares with `layerwise` is drawn once, as `layerwise`.
     """
     rows = study.rows("curves")
-    # Of classes `test_error` is the part that is wrong, and the relative error has a series of its own.
-    rel = "relative_test_error" if any(row["key"] == "relative_test_error" for row in rows) else "test_error"
+    # Of classes `test_error` is the part that is wrong, and the relative error has a series of its own, or there is none.
+    key = "relative_test_error" if any(row["key"] == "relative_test_error" for row in rows) else "test_error"
+    of_parts = key == "test_error" and any(row.get("test_accuracy") is not None for row in study.rows("runs"))
+    error = ERRORS[of_parts]
     levels = sorted({row["layer"] for row in rows if row["key"] == "feature_error"})[:-1]
     shared = max((row["step"] for row in _boundaries(study)), default=0)
     found = []
     for row in rows:
-        panel = _panel_of(row, levels, rel)
+        panel = error if row["key"] == key else _level_of(row, levels)
         own = row["schedule"] not in FORKED or row["step"] >= shared
         if panel and own and row["schedule"] in ARMS and positive(row["value"]):
             kept = {name: row[name] for name in ("readout", "seed", "step", "value")}
             found.append({"panel": panel, "arm": ARMS[row["schedule"]], **kept})
-    order = [*(f"feature error, level {level}" for level in levels), REL]
+    order = [*(f"feature error, level {level}" for level in levels), error]
     return sorted(found, key=lambda row: order.index(row["panel"]))
 
 
-def _panel_of(row: Row, levels: list[int], rel: str) -> str | None:
-    if row["key"] == rel:
-        return REL
+def _level_of(row: Row, levels: list[int]) -> str | None:
     return (
         f"feature error, level {row['layer']}"
         if row["key"] == "feature_error" and row["layer"] in levels

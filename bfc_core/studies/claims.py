@@ -64,6 +64,12 @@ POINTS: Mapping[str, str] = {
 """The same where the component is a difference of accuracies."""
 
 
+def phrase_of(name: str, unit: str) -> str:
+    """What a component measures, in words."""
+    phrase = PHRASES.get(name, name.replace("_", " "))
+    return POINTS.get(name, phrase) if unit == "points" else phrase
+
+
 def asked(given: Sequence[ClaimSpec] | None, default: Iterable[str]) -> dict[str, Mapping[str, float]]:
     """The claims to judge, in order, with the thresholds that the spec changes."""
     if given is None:
@@ -266,9 +272,7 @@ def _evidence(component: Component) -> str:
     low, high = (_in_words(end, component) for end in ends)
     span = f" [{low}, {high}]" if intervals.rank(len(component.values)) else ""
     asked = f"{_asked(component)} {_in_words(component.threshold, component)} is asked"
-    phrase = PHRASES.get(component.name, component.name.replace("_", " "))
-    if component.unit == "points":
-        phrase = POINTS.get(component.name, phrase)
+    phrase = phrase_of(component.name, component.unit)
     said, lost = f"{phrase[0].upper()}{phrase[1:]}", sum(map(math.isinf, component.values))
     worst = f"{lost} of {len(component.values)} seeds diverged or are missing and rank worst" if lost else ""
     if math.isinf(median):

@@ -47,7 +47,8 @@ def outcome(member: Member) -> Outcome:
             [9, 1, "weight_correlation/init_before", 4, "b4", 0.2],
         ],
     }
-    return Outcome(member.key, "succeeded", summary, {"probes": probes})
+    curve = {"key": "test_error", "layer": None, "steps": [0, 9], "values": [0.9, 1 - accuracy]}
+    return Outcome(member.key, "succeeded", summary, {"probes": probes}, series=lambda _: iter([curve]))
 
 
 def concluded(spec):
@@ -157,6 +158,11 @@ def test_figures_of_pictures_show_accuracies():
     }
     drawn = figures.draw("how_deep", result.tables, result.summary)
     assert {cell["label"].split()[0][-1] for cell in drawn["datasets"]["cells"]} == {"%"}
+    curves = figures.draw("correction_is_backward", result.tables, result.summary)
+    assert {row["panel"] for row in curves["datasets"]["seeds"]} == {"test error"}, "not relative to any variance"
+    assert {row["arm"] for row in curves["datasets"]["seeds"]} >= {"layerwise", "layerwise, convolutional heads"}
+    claims = figures.draw("claims", result.tables, result.summary)["datasets"]["rows"]
+    assert any("accuracy with the first step of levels freed" in row["label"] for row in claims)
     for one in figures.names("correction"):
         vl_convert.vegalite_to_vega(figures.draw(one["name"], result.tables, result.summary))
 
