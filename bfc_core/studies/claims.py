@@ -57,9 +57,9 @@ PHRASES: Mapping[str, str] = {
 
 POINTS: Mapping[str, str] = {
     "step_1": "accuracy with the first step of levels freed less that with none",
-    "control_1": "accuracy of freeing them less that of training them as long before",
+    "control_1": "accuracy of freeing the first step of levels less that of training them as long before",
     "step_2": "accuracy with the second step of levels freed less that with the first",
-    "control_2": "accuracy of freeing them less that of training them as long before",
+    "control_2": "accuracy of freeing both steps of levels less that of training them as long before",
 }
 """The same where the component is a difference of accuracies."""
 

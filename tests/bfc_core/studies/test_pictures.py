@@ -163,6 +163,7 @@ def test_figures_of_pictures_show_accuracies():
     assert {row["arm"] for row in curves["datasets"]["seeds"]} >= {"layerwise", "layerwise, convolutional heads"}
     claims = figures.draw("claims", result.tables, result.summary)["datasets"]["rows"]
     assert any("accuracy with the first step of levels freed" in row["label"] for row in claims)
+    assert len({row["label"] for row in claims}) == len(claims), "each component has a line of its own"
     for one in figures.names("correction"):
         vl_convert.vegalite_to_vega(figures.draw(one["name"], result.tables, result.summary))
 
