@@ -69,7 +69,10 @@ def _panel(scale: str, rows: list[Row], order: list[str], theme: Theme) -> Spec:
         for n in ("low", "high", "effect", "threshold")
         if (v := r[n]) is not None
     ]
-    span = [min(0.0, *numbers), max(numbers) * 1.05 + 0.01]
+    low, high = min(0.0, *numbers), max(0.0, *numbers)
+    room = 0.05 * (high - low) + 0.01
+    # The panel begins at 0 unless something is below; at an end that holds a dot there is room for it.
+    span = [low - room if low < 0 else 0.0, high + room]
     x = {
         "type": "quantitative",
         "scale": {"domain": span, "nice": False, "clamp": True},
