@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bfc_core.registry import deed, deed_of
 from bfc_core.specs import model as words
+from bfc_core.specs.resolution import HeadKind
 from bfc_core.streams import stream
 
 from .blocks import ConvBlock, DenseBlock, DenseLayer, Head, PostActivation, PreActivation, Quadratic
 
-HeadKind = Literal["linear", "convolutional"]
 Shape = tuple[int, ...]
 Named = list[tuple[str, nn.Module]]
 

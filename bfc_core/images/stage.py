@@ -9,8 +9,7 @@ from typing import Any
 
 from bfc_core import specs
 from bfc_core.specs import Stage, TrainSpec
-
-from .networks import HeadKind
+from bfc_core.specs.resolution import HeadKind
 
 #: Fields of a spec that change what a stage computes, beside the stage itself.
 _FIELDS = ("data", "model", "recipe", "precision", "adversarial_radius", "seed", "dtype")
@@ -34,30 +33,15 @@ class Plan:
 
 def plans(spec: TrainSpec) -> tuple[Plan, ...]:
     """A plan for every stage of `spec`."""
-    total = len(specs.layers(spec))
-    return tuple(_plan(spec, i, stage, total) for i, stage in enumerate(specs.stages(spec)))
+    return tuple(_plan(spec, i, stage) for i, stage in enumerate(specs.stages(spec)))
 
 
-def _plan(spec: TrainSpec, index: int, stage: Stage, total: int) -> Plan:
+def _plan(spec: TrainSpec, index: int, stage: Stage) -> Plan:
     last = max(stage.present)
     prefix = min(stage.train, default=last + 1) - 1
-    blocks: tuple[int, ...] = (last,)
-    if stage.backward != "full":
-        blocks, prefix = tuple(stage.present), 0
-    if spec.adversarial_radius:
+    if stage.backward != "full" or spec.adversarial_radius:
         prefix = 0  # the adversary needs the gradient with respect to the picture
-    kinds = ((block, _head_kind(spec, stage, block, total)) for block in blocks)
-    return Plan(index, stage, last, prefix, tuple(kinds))
-
-
-def _head_kind(spec: TrainSpec, stage: Stage, block: int, total: int) -> HeadKind:
-    """The stage's own head, else the model's auxiliary one below the end and a linear one at the end."""
-    if stage.head is not None:
-        return stage.head
-    if block == total:
-        return "linear"
-    auxiliary: HeadKind = getattr(spec.model, "auxiliary", "linear")
-    return auxiliary
+    return Plan(index, stage, last, prefix, specs.heads(spec, stage))
 
 
 def digests(spec: TrainSpec) -> tuple[str, ...]:

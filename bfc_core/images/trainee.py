@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bfc_core import specs
 from bfc_core.specs import TrainSpec
+from bfc_core.specs.resolution import HeadKind
 from bfc_core.streams import stream
 from bfc_core.training.rates import rate_factor
 
@@ -91,7 +92,7 @@ class Trainee:
         self._modes(plan)
         self.optimizer = self._new_optimizer(plan)
 
-    def _fresh_head(self, block: int, kind: networks.HeadKind) -> nn.Module:
+    def _fresh_head(self, block: int, kind: HeadKind) -> nn.Module:
         head = self.network.head(block, self.data.outputs, kind)
         networks.initialise(head, stream("init", self.init_seed, "head", block, kind))
         self._place(head)
@@ -336,12 +337,10 @@ class Trainee:
     def step_flops(self, plan: Plan) -> int:
         """Floating-point operations of one sample in one step of the stage: frozen prefix once, what lets
         gradients through twice, what trains three times. Caching is not credited, so arms stay comparable."""
-        total = 0
-        for block in plan.stage.present:
-            factor = 1 if block <= plan.prefix else 3 if block in plan.stage.train else 2
-            if plan.stage.backward != "full" and block not in plan.stage.train:
-                factor = 1
-            total += factor * self.flops[block - 1]
+        adversarial = bool(self.spec.adversarial_radius)
+        total = sum(
+            plan.stage.passes(block, adversarial) * self.flops[block - 1] for block in plan.stage.present
+        )
         for block, kind in plan.heads:
             head = self.network.head(block, self.data.outputs, kind)
             total += 3 * networks.forward_flops(head, self.network.shapes[block - 1])

@@ -25,7 +25,7 @@ from bfc_core.specs.job import (
 from bfc_core.specs.model import ModelSpec
 from bfc_core.specs.optimizer import Adam, Budget, OptimizerSpec, Sgd
 from bfc_core.specs.probe import Probe, ProbeKind
-from bfc_core.specs.resolution import Hold, Stage, layers, stages, total_steps
+from bfc_core.specs.resolution import Hold, Stage, heads, layers, stages, total_steps
 from bfc_core.specs.roles import Roles, seeds
 from bfc_core.specs.scalars import Spec
 from bfc_core.specs.schedule import ScheduleSpec
@@ -48,6 +48,6 @@ __all__ = [
     "DuelSpec", "Envelope", "Estimate", "Fault", "Hold", "InformationGapSpec", "Job", "Limits", "ModelSpec", "OptimizerSpec",
     "Probe", "ProbeJob", "ProbeKind", "ProbeSpec", "Roles", "ScheduleSpec", "Seeds", "Sgd", "Spec", "SpecError", "Stage",
     "StudyBase", "StudyJob", "StudySpec", "SweepJob", "SweepSpec", "TrainJob", "TrainSpec", "baseline_name", "canonical",
-    "catalog", "combined", "dump", "estimate", "layers", "load", "parse_job", "placed", "seeds", "shape_key", "spec_hash",
+    "catalog", "combined", "dump", "estimate", "heads", "layers", "load", "parse_job", "placed", "seeds", "shape_key", "spec_hash",
     "stages", "together", "total_steps", "words",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from bfc_core.specs.model import (
     Vgg,
     WideResnet,
 )
-from bfc_core.specs.resolution import Stage, last_level, layers, stages
+from bfc_core.specs.resolution import heads, last_level, layers, stages
 from bfc_core.specs.train import BaselineSpec, ProbeSpec, TrainSpec
 
 PROCESS_BYTES = 400 * 2**20  # a process with torch loaded, before any data
@@ -227,15 +227,6 @@ def head_flops(block: Block, kind: str, outputs: int) -> int:
     return 2 * (body + block.channels * outputs)
 
 
-def _heads(spec: TrainSpec, stage: Stage, blocks: dict[int, Block]) -> int:
-    """Forward arithmetic of a stage's heads: on its last block, or on every one where gradients do not pass."""
-    outputs, last = {"cifar100": 100}.get(spec.data.kind, 10), max(blocks)
-    read = (max(stage.present),) if stage.backward == "full" else stage.present
-    auxiliary = str(getattr(spec.model, "auxiliary", "linear"))
-    kinds = {block: stage.head or ("linear" if block == last else auxiliary) for block in read}
-    return sum(head_flops(blocks[block], kind, outputs) for block, kind in kinds.items())
-
-
 def _train(spec: TrainSpec) -> Estimate:
     weights, dim = layer_parameters(spec), input_dim(spec.data)
     item = 8 if spec.dtype == "float64" else 4
@@ -246,16 +237,15 @@ def _train(spec: TrainSpec) -> Estimate:
         products = {layer: block.flops for layer, block in costs.items()}
     else:
         products = {layer: 2 * weights[layer] * times for layer, times in _places(spec).items()}
+    # Of other data sets the classes are not known until they are read.
+    outputs, adversarial = 100 if spec.data.kind == "cifar100" else 10, bool(spec.adversarial_radius)
     flops = 0
     steps = 0
     for stage in stages(spec):
-        forward = sum(products[layer] for layer in stage.present)
-        # What trains takes three passes; what stands above it and lets gradients through, two.
-        passing = [one for one in stage.present if one > min(stage.train, default=max(stage.present) + 1)]
-        through = set(passing if stage.backward == "full" else ()) - set(stage.train)
-        backward = sum((2 if layer in stage.train else 1) * products[layer] for layer in {*stage.train, *through})
-        heads = 3 * _heads(spec, stage, costs) if convolutional else 0
-        flops += stage.steps * stage.batch * (forward + backward + heads)
+        sample = sum(stage.passes(layer, adversarial) * products[layer] for layer in stage.present)
+        if convolutional:
+            sample += 3 * sum(head_flops(costs[block], kind, outputs) for block, kind in heads(spec, stage))
+        flops += stage.steps * stage.batch * sample
         steps += stage.steps
     parameters = sum(weights.values())
     samples = getattr(spec.data, "samples", None)

@@ -26,6 +26,9 @@ class Hold:
     lazy: bool = False
 
 
+HeadKind = Literal["linear", "convolutional"]
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage, complete: two stages that are equal (with equal stages before) train equally, bit for bit."""
@@ -37,7 +40,7 @@ class Stage:
     optimizer: OptimizerSpec
     backward: words.Backward = "full"
     reinitialise: Levels = ()
-    head: Literal["linear", "convolutional"] | None = None
+    head: HeadKind | None = None
     mode: Literal["descent", "staged", "lazy"] = "descent"
     hold: Hold | None = None
     options: tuple[tuple[str, float | int | None], ...] = field(default=())
@@ -45,6 +48,25 @@ class Stage:
     def option(self, name: str) -> float | int | None:
         """An option of a `staged` or `lazy` stage."""
         return dict(self.options).get(name)
+
+    def passes(self, layer: int, to_inputs: bool = False) -> int:
+        """Passes over the maps of a layer that is present, in one step: forward; back through it, where something below
+        asks for a gradient (inputs too, if `to_inputs`); and to its weights."""
+        if layer in self.train:
+            return 3
+        asked = to_inputs or layer > min(self.train, default=layer)
+        return 2 if asked and self.backward == "full" else 1
+
+
+def heads(spec: TrainSpec, stage: Stage) -> tuple[tuple[int, HeadKind], ...]:
+    """(block, kind) of each head of a stage of an image network: on its last block, or on all without one loss for all.
+
+    The kind is the stage's own, else the model's auxiliary one below the end and linear at the end.
+    """
+    blocks = (max(stage.present),) if stage.backward == "full" else stage.present
+    auxiliary: HeadKind = getattr(spec.model, "auxiliary", "linear")
+    end = max(layers(spec))
+    return tuple((block, stage.head or ("linear" if block == end else auxiliary)) for block in blocks)
 
 
 def layers(spec: TrainSpec) -> Levels:

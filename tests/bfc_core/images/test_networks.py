@@ -109,16 +109,17 @@ def test_the_arithmetic_of_a_spec_is_what_a_run_counts(kind: specs.ModelSpec) ->
     pixels, labels = np.zeros((40, 32, 32, 3), np.uint8), np.arange(40) % 10
     arrays = Arrays(pixels, labels, tuple("abcdefghij"), pixels, labels)
     trainee = None
-    for auxiliary, schedule in product(("convolutional", "linear"), SCHEDULES):
+    for auxiliary, schedule, radius in product(("convolutional", "linear"), SCHEDULES, (0.0, 0.25)):
         data = {"kind": "cifar10", "dataset": "ds_0123456789abcdef", "samples": 40, "test_samples": 40}
         model = {**specs.dump(kind), "auxiliary": auxiliary}
-        body = {"data": data, "model": model, "schedule": schedule, "budget": {"steps": 1, "batch": 1}, "probes": []}
+        body = {"data": data, "model": model, "schedule": schedule, "budget": {"steps": 1, "batch": 1}, "probes": [],
+                "adversarial_radius": radius}  # fmt: skip
         spec = specs.TrainSpec.model_validate(body)
-        if trainee is None:
+        if trainee is None or trainee.spec.adversarial_radius != radius:
             prepared = prepare(spec.data, arrays, 0, torch.device("cpu"))  # type: ignore[arg-type]
             trainee = Trainee(spec, prepared, torch.float32, "float32")
         counted = sum(plan.stage.steps * trainee.step_flops(plan) for plan in plans(spec))
-        assert specs.estimate(spec).flops == counted, (auxiliary, schedule)
+        assert specs.estimate(spec).flops == counted, (auxiliary, schedule, radius)
 
 
 @pytest.mark.parametrize("kind", KINDS[:-1], ids=lambda one: one.kind)
