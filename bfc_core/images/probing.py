@@ -39,8 +39,8 @@ class Prober:
         self.rows: list[list[Any]] = []
         #: the class probes of the newest stage end, with its step
         self._newest: tuple[int, ClassProbes] | None = None
-        #: features of the first test inputs by block at the newest reading, with its step
-        self._tested: tuple[int, dict[int, Tensor]] | None = None
+        #: features of the anchors by block, where the newest reading's test pass gave them all, with its step
+        self._anchored: tuple[int, dict[int, Tensor]] | None = None
         #: which test inputs were right at the newest reading, with its step
         self._right: tuple[int, Tensor] | None = None
 
@@ -102,8 +102,9 @@ class Prober:
         blocks = range(1, len(self.trainee.network.blocks) + 1) if initial else plan.stage.present
         taps = self._taps(due, blocks)
         yield from self.errors(plan, done, taps)
-        self._tested = (done, taps.features())
-        classes, view = ClassProbes(self.trainee, blocks, self._tested[1]), ImageView(self.trainee, plan, step)
+        features = taps.features()
+        self._anchored = self._anchors_of(features, done)
+        classes, view = ClassProbes(self.trainee, blocks, features), ImageView(self.trainee, plan, step)
         if end and not initial:
             self._newest = (done, classes)
         for probe in due:
@@ -136,13 +137,18 @@ class Prober:
     def anchors(self, plan: Plan, done: int, count: int) -> dict[int, Tensor]:
         """Block -> features of the first `count` test inputs after `done` steps, those of the test pass if it gave them."""
         blocks, inputs = plan.stage.present, self.trainee.data.test.inputs
-        count = min(count, len(inputs))
-        if self._tested is not None and self._tested[0] == done:
-            known = self._tested[1]
-            if all(block in known and len(known[block]) >= count for block in blocks):
-                return {block: known[block][:count] for block in blocks}
+        if self._anchored is not None and self._anchored[0] == done:
+            return {block: self._anchored[1][block] for block in blocks}
         found = tapped(self.trainee, inputs[: whole_batches(count)], blocks)
         return {block: features[:count] for block, features in found.items()}
+
+    def _anchors_of(self, tested: dict[int, Tensor], done: int) -> tuple[int, dict[int, Tensor]] | None:
+        """Copies of what a feature snapshot keeps of `tested`, block -> features: the rest need not outlive a reading."""
+        kept = self.trainee.spec.snapshots.features
+        count = 0 if kept is None else min(kept.inputs, len(self.trainee.data.test))
+        if not count or not tested or any(len(z) < count for z in tested.values()):
+            return None
+        return done, {block: z[:count].clone() for block, z in tested.items()}
 
     def answers(self, plan: Plan, done: int) -> Tensor | None:
         """Which test inputs the network classifies rightly (n,) after `done` steps; None for real targets."""
