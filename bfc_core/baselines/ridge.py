@@ -52,7 +52,7 @@ class Square:
         self.rows = torch.empty(n, n, dtype=x.dtype, device=x.device) if storage is None else storage
         self._fill()
         self._diagonal = self.rows.diagonal().clone()
-        self._factored, self._whole = 0, False
+        self._factored, self._penalty, self._whole = 0, 0.0, False
 
     def solve(self, penalty: float, y: Tensor) -> Tensor | None:
         """(K + penalty · m⁻¹ tr K · I)⁻¹ y for y (m, o), K of the first m; None if not positive definite to rounding."""
@@ -84,18 +84,20 @@ class Square:
         return self.rows[m:, :m] @ coefficients
 
     def _factor(self, penalty: float, m: int) -> Tensor | None:
+        # Column-major, as LAPACK has it: the lower triangle of this is the upper one of `rows`.
+        k = self.rows[:m, :m].mT
+        if (m, penalty) == (self._factored, self._penalty):
+            return k if self._whole else None
         if self._factored:
             self._restore(self._factored)
         self.rows.diagonal()[:m].copy_(self._penalised(penalty, m))
-        # Column-major, as LAPACK has it: the lower triangle of this is the upper one of `rows`.
-        k = self.rows[:m, :m].mT
         if k.device.type == "cpu":
             self._whole = cholesky_(k)
         else:
             info = torch.empty((), dtype=torch.int32, device=k.device)
             torch.linalg.cholesky_ex(k, out=(k, info))
             self._whole = int(info) == 0
-        self._factored = m
+        self._factored, self._penalty = m, penalty
         return k if self._whole else None
 
     def _penalised(self, penalty: float, m: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Hyper-parameters by validation error, over a stated grid that grows where its best cell lies on the edge.
 
 The whole grid is first scored on a part of the samples, where all penalties cost one
-eigendecomposition. From the best cell there a descent over neighbouring cells is scored on all of
+reduction to three diagonals. From the best cell there a descent over neighbouring cells is scored on all of
 the fitting part, until no neighbour is better; it may leave the grid by up to `BEYOND` steps on
 each side. What was scored, and on how many samples, is the table.
 """

@@ -14,7 +14,7 @@ Grid = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)]
 Penalties = Annotated[tuple[NonNegative, ...], Field(min_length=1, max_length=100)]
 DEFAULT_PENALTIES = tuple(10.0**e for e in range(-9, 2))
 SCREEN_SAMPLES = 384
-"""Samples on which a kernel's whole grid is scored; an eigendecomposition of this size costs less than a Cholesky of 2,000."""
+"""Samples on which a kernel's whole grid is scored; all penalties of this size cost less than a Cholesky of 2,000."""
 
 
 class KernelRidge(Spec):
